@@ -1,0 +1,80 @@
+//! Options of every command; their doc comments are the manual.
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::units::ByteSize;
+use clap::{Parser, Subcommand, ValueEnum};
+
+/// Survey images into templates and mosaics.
+#[derive(Debug, Parser)]
+#[command(name = "skycache-gpu", version, about, max_term_width = 100)]
+#[command(after_help = "Exit codes: 0 all done; 1 done, but some inputs were rejected (listed); 2 not done; 130 or 143 after SIGINT or SIGTERM.")]
+pub struct Args {
+    #[command(flatten)]
+    pub common: Common,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options that every command takes.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Common {
+    /// Print one JSON object on stdout, and nothing else there
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Where to compute
+    #[arg(long, global = true, value_enum, default_value = "auto", env = "SKYCACHE_BACKEND")]
+    pub backend: Backend,
+    /// Number of threads for computing, reading and writing [default: all cores]
+    #[arg(long, global = true, value_name = "N")]
+    pub threads: Option<std::num::NonZeroUsize>,
+    /// Memory to stay under, such as 8GiB [default: half of what is free]
+    #[arg(long, global = true, value_name = "BYTES")]
+    pub memory_budget: Option<ByteSize>,
+    /// More log lines on stderr; twice for even more
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    /// Only errors on stderr
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+}
+
+/// Where to compute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Backend {
+    /// The fastest that is there
+    Auto,
+    /// All cores of this machine
+    Cpu,
+    /// A graphics card
+    Gpu,
+}
+
+impl Common {
+    /// Sets what holds for the whole process: the number of threads, the back end.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] for a back end this version does not have.
+    pub fn apply(&self) -> Result<()> {
+        if self.backend == Backend::Gpu {
+            return Err(Error::new(ErrorKind::Unsupported, "this version computes on the CPU only")
+                .help("use --backend cpu or auto"));
+        }
+        let n_threads = self.threads.map_or(0, std::num::NonZeroUsize::get);
+        rayon::ThreadPoolBuilder::new()
+            .num_threads(n_threads)
+            .build_global()
+            .map_err(|cause| Error::new(ErrorKind::Parameter, "cannot start the threads").cause(cause))
+    }
+
+    /// Threads to use: the option, or all cores.
+    pub fn n_threads(&self) -> usize {
+        self.threads.map_or_else(rayon::current_num_threads, std::num::NonZeroUsize::get)
+    }
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Blur an image with a Gaussian PSF
+    Convolve(super::convolve::Options),
+}

@@ -1,0 +1,46 @@
+//! The command line: the only room that knows clap, the terminal and exit codes.
+//!
+//! [`args`] says what can be asked for, one file a command turns options into a library call,
+//! [`report`] prints, [`exit`] names the exit codes.
+
+pub mod args;
+pub mod exit;
+pub mod report;
+
+mod convolve;
+
+use args::{Args, Command};
+use clap::Parser;
+use exit::Exit;
+use std::process::ExitCode;
+
+/// Parses the command line, runs the command, reports its failure, and gives the exit code.
+pub fn main() -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(refusal) => {
+            let asked_for_help = !refusal.use_stderr();
+            // A closed pipe while printing help is no failure.
+            let _ = refusal.print();
+            return if asked_for_help { Exit::Done } else { Exit::NotDone }.into();
+        }
+    };
+    report::start_logging(args.common.verbose, args.common.quiet);
+    let outcome = crate::interrupt::install().and_then(|()| run(&args));
+    match outcome {
+        Ok(exit) => exit,
+        Err(error) => {
+            let exit = Exit::of(&error);
+            report::failure(&error, args.common.json);
+            exit
+        }
+    }
+    .into()
+}
+
+fn run(args: &Args) -> crate::Result<Exit> {
+    args.common.apply()?;
+    match &args.command {
+        Command::Convolve(options) => convolve::run(options, &args.common),
+    }
+}

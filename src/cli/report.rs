@@ -1,0 +1,59 @@
+//! All printing: results to stdout, everything else to stderr.
+
+use crate::error::Error;
+use std::io::{IsTerminal, Write};
+
+/// Starts the log on stderr: warnings, with `-v` progress, with `-vv` everything; `-q` errors only.
+pub fn start_logging(verbose: u8, quiet: bool) {
+    use tracing::Level;
+    let level = match (quiet, verbose) {
+        (true, _) => Level::ERROR,
+        (false, 0) => Level::WARN,
+        (false, 1) => Level::INFO,
+        (false, _) => Level::DEBUG,
+    };
+    let log = tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false)
+        .without_time();
+    // A second start in one process (tests do it) keeps the first log.
+    let _ = log.try_init();
+}
+
+/// Prints a failure as `error:`, `file:` and `help:` lines on stderr, with `--json` also as an object on stdout.
+pub fn failure(error: &Error, json: bool) {
+    let mut text = format!("error: {}\n", error.chain());
+    if let Some(file) = error.path().filter(|file| !file.as_os_str().is_empty()) {
+        text.push_str(&format!("  file: {}\n", file.display()));
+    }
+    if let Some(help) = error.advice() {
+        text.push_str(&format!("  help: {help}\n"));
+    }
+    // Nobody is left to tell if stderr is closed.
+    let _ = std::io::stderr().write_all(text.as_bytes());
+    if json {
+        object(&serde_json::json!({ "error": describe(error) }));
+    }
+}
+
+/// An error as JSON: `reason`, `file`, `help`.
+pub fn describe(error: &Error) -> serde_json::Value {
+    serde_json::json!({
+        "reason": error.chain(),
+        "file": error.path().map(|file| file.display().to_string()),
+        "help": error.advice(),
+    })
+}
+
+/// Prints one JSON object as a line on stdout.
+pub fn object(value: &serde_json::Value) {
+    line(&value.to_string());
+}
+
+/// Prints one line on stdout; a reader that went away (`| head`) is no failure.
+pub fn line(text: &str) {
+    let mut stdout = std::io::stdout().lock();
+    let _ = writeln!(stdout, "{text}");
+}

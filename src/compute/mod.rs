@@ -1,0 +1,1 @@
+//! Arithmetic on planes; knows no files.

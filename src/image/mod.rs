@@ -1,0 +1,1 @@
+//! Opening and writing images by content, not by extension.

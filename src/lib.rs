@@ -1,0 +1,10 @@
+//! Survey images into templates and mosaics.
+
+pub mod cli;
+pub mod compute;
+pub mod error;
+pub mod image;
+pub mod interrupt;
+pub mod units;
+
+pub use error::{Error, ErrorKind, Result};
