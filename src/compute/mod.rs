@@ -1,1 +1,4 @@
 //! Arithmetic on planes; knows no files.
+
+pub mod gaussian;
+pub mod reference;
