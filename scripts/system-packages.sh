@@ -39,6 +39,8 @@ as_root() {
 absent_packages() {
     absent=
     has_command cc || absent="$absent gcc libc6-dev"
+    # The Zarr codec Blosc brings snappy, which is C++.
+    has_command c++ || absent="$absent g++"
     has_command make || absent="$absent make"
     has_command pkg-config || absent="$absent pkg-config"
     # Headers to build against; a CFITSIO built by hand is as good if pkg-config finds it.
@@ -78,8 +80,8 @@ on_debian() {
         say "could not install them (see above); by hand: apt-get install $packages"
     fi
     # What only the tests need must not keep anybody from building.
-    if finds_cfitsio && has_command cc; then
-        say "CFITSIO and a C compiler are there, so it goes on without the rest"
+    if finds_cfitsio && has_command cc && has_command c++; then
+        say "CFITSIO and the compilers are there, so it goes on without the rest"
         return 0
     fi
     return 1
@@ -90,11 +92,11 @@ on_other_system() {
         return 0
     fi
     cat >&2 <<'HELP'
-system-packages: CFITSIO was not found by pkg-config; install it with pkg-config and a C compiler:
-  Fedora, RHEL:  sudo dnf install cfitsio-devel pkgconf-pkg-config gcc make
+system-packages: CFITSIO was not found by pkg-config; install it, pkg-config, and a C and C++ compiler:
+  Fedora, RHEL:  sudo dnf install cfitsio-devel pkgconf-pkg-config gcc-c++ make
   Arch:          sudo pacman -S cfitsio pkgconf gcc make
   macOS:         brew install cfitsio pkgconf
-  conda:         conda install -c conda-forge cfitsio pkg-config c-compiler
+  conda:         conda install -c conda-forge cfitsio pkg-config cxx-compiler
 If it is installed in an unusual place, put the folder of cfitsio.pc into PKG_CONFIG_PATH.
 HELP
     return 1
