@@ -35,6 +35,11 @@ as_root() {
     fi
 }
 
+# Asks for the password once, before its answer would go unseen into the log.
+may_install() {
+    [ "$(id -u)" -eq 0 ] || sudo -n true 2>/dev/null || sudo -v
+}
+
 # The Debian packages that are absent, on one line. A tool that some other package brought counts as there.
 absent_packages() {
     absent=
@@ -75,7 +80,7 @@ on_debian() {
         say "installing $packages"
         log=$(mktemp)
         trap 'rm -f "$log"' EXIT
-        install_debian "$packages" && return 0
+        may_install && install_debian "$packages" && return 0
         cat "$log" >&2
         say "could not install them (see above); by hand: apt-get install $packages"
     fi
