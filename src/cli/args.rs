@@ -79,4 +79,8 @@ impl Common {
 pub enum Command {
     /// Blur an image with a Gaussian PSF
     Convolve(super::convolve::Options),
+    /// Print the completions of a shell
+    Completions(super::generate::Completions),
+    /// Write the man pages, one a command
+    ManPages(super::generate::ManPages),
 }

@@ -8,6 +8,7 @@ pub mod exit;
 pub mod report;
 
 mod convolve;
+mod generate;
 
 use args::{Args, Command};
 use clap::Parser;
@@ -42,5 +43,7 @@ fn run(args: &Args) -> crate::Result<Exit> {
     args.common.apply()?;
     match &args.command {
         Command::Convolve(options) => convolve::run(options, &args.common),
+        Command::Completions(options) => generate::run_completions(options, &args.common),
+        Command::ManPages(options) => generate::run_man_pages(options, &args.common),
     }
 }

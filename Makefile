@@ -1,0 +1,62 @@
+# The two commands of a fresh machine are `make demo` and `make test`; `make` alone lists the rest.
+# Cargo does the work; this file says in which order and with which system packages.
+
+.DEFAULT_GOAL := help
+# The steps share one package manager and one build folder.
+.NOTPARALLEL:
+.PHONY: help demo test build bench lint oracle install man clean-demo packages packages-oracle
+
+# A shell that was open when Rust was installed does not have cargo on its PATH yet.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+
+CARGO ?= cargo
+# The versions of Cargo.lock, or an error; never a silent update.
+CARGO_FLAGS ?= --locked
+TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
+BINARY := $(TARGET_DIR)/release/skycache-gpu
+SHELLS := bash zsh fish powershell elvish
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
+
+demo: build ## build, run the pipeline on a made-up projection in demo/, and show what came out
+	$(BINARY) demo
+
+test: packages ## run all tests, those in the documentation too
+	$(CARGO) test $(CARGO_FLAGS)
+# The same again with `--no-default-features` belongs here as soon as there are features.
+
+build: packages ## build the optimised binary
+	$(CARGO) build --release $(CARGO_FLAGS)
+
+bench: packages ## run the benchmarks (docs/benchmarks.md says how to read them)
+	$(CARGO) bench $(CARGO_FLAGS)
+
+lint: packages ## check formatting, lints, documentation, and that the benchmarks build
+	$(CARGO) fmt --check
+	$(CARGO) clippy --all-targets $(CARGO_FLAGS) -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps $(CARGO_FLAGS)
+	$(CARGO) bench --no-run $(CARGO_FLAGS)
+
+oracle: packages-oracle build ## compare results with astropy, SciPy and zarr-python
+	sh oracle/run.sh
+
+install: packages ## install the binary with cargo, into ~/.cargo/bin
+	$(CARGO) install --path . $(CARGO_FLAGS)
+
+man: build ## write man pages and shell completions into target/man and target/completions
+	$(BINARY) man-pages $(TARGET_DIR)/man
+	@mkdir -p $(TARGET_DIR)/completions
+	@set -e; for shell in $(SHELLS); do \
+		echo "$(TARGET_DIR)/completions/skycache-gpu.$$shell"; \
+		$(BINARY) completions $$shell > $(TARGET_DIR)/completions/skycache-gpu.$$shell; \
+	done
+
+clean-demo: ## remove what the demo wrote
+	rm -rf demo
+
+packages:
+	@sh scripts/system-packages.sh
+
+packages-oracle:
+	@sh scripts/system-packages.sh --oracle
