@@ -7,9 +7,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 /// Survey images into templates and mosaics.
 #[derive(Debug, Parser)]
 #[command(name = "skycache-gpu", version, about, max_term_width = 100)]
-#[command(
-    after_help = "Exit codes: 0 all done; 1 done, but some inputs were rejected (listed); 2 not done; 130 or 143 after SIGINT or SIGTERM."
-)]
+#[command(after_help = "Exit codes: 0 all done; 1 done, but some inputs were rejected (listed); 2 not done; 130 or 143 after SIGINT or SIGTERM.")]
 pub struct Args {
     #[command(flatten)]
     pub common: Common,
