@@ -5,6 +5,8 @@ pub mod compute;
 pub mod error;
 pub mod image;
 pub mod interrupt;
+pub mod ps1;
+pub mod skycell;
 pub mod units;
 
 pub use error::{Error, ErrorKind, Result};

@@ -63,7 +63,7 @@ impl FromStr for ByteSize {
             _ => return Err(refused()),
         };
         let bytes = number.parse::<f64>().map_err(|_| refused())? * factor;
-        if !(bytes >= 1.0 && bytes < 1e18) {
+        if !(1.0..1e18).contains(&bytes) {
             return Err(refused());
         }
         Ok(Self(bytes as u64))

@@ -1,0 +1,372 @@
+//! Stage 3: one thread that places cells in order, convolves each as soon as all its sky is
+//! there, and hands it to the saver.
+
+use super::canonical::CanonicalWindow;
+use super::legacy::LegacyRows;
+use super::output::{self, CellRecord, Finished, Owned};
+use super::plan::{Plan, Projection, Task};
+use super::progress::{Progress, Spent};
+use super::reader::{Arrival, Readers};
+use super::saver::Saver;
+use super::store::{ContentHash, Stamp};
+use super::{Assembly, Options, Rejected, resume};
+use crate::compute::gaussian::{Gaussian, Window};
+use crate::error::{Error, ErrorKind, Result};
+use crate::image::header::Header;
+use crate::skycell::{Band, SkycellId};
+use crossbeam_channel::RecvTimeoutError;
+use ndarray::{Array2, ArrayView2};
+use std::collections::HashMap;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+/// How often a wait looks up to see whether it should end.
+const LOOK_UP: Duration = Duration::from_millis(50);
+
+/// Assembles all projections.
+///
+/// # Errors
+/// [`ErrorKind::Interrupted`] after a signal, or when the saver has given up. A cell that fails
+/// is added to `rejected`.
+pub fn run(
+    options: &Options,
+    plan: &Plan,
+    gaussian: &Gaussian,
+    readers: &Readers,
+    saver: &Saver,
+    progress: &Progress,
+    rejected: &mut Vec<Rejected>,
+) -> Result<()> {
+    let mut gatherer = Gatherer { options, readers, progress, parked: HashMap::new(), taken: 0 };
+    let mut first_index = 0;
+    for projection in &plan.projections {
+        let mut assembler = Assembler::new(options, projection, gaussian, saver, progress);
+        for index in 0..projection.tasks.len() {
+            let arrival = gatherer.gather(first_index + index)?;
+            let right_is_placed = match assembler.right_neighbour(index) {
+                Some(right) => gatherer.peek(first_index + right)?,
+                None => false,
+            };
+            assembler.accept(index, arrival, right_is_placed, rejected);
+            assembler.emit_ready(index)?;
+        }
+        first_index += projection.tasks.len();
+    }
+    Ok(())
+}
+
+/// Brings arrivals into order.
+struct Gatherer<'a> {
+    options: &'a Options,
+    readers: &'a Readers,
+    progress: &'a Progress,
+    /// Cells that came before their turn.
+    parked: HashMap<usize, Arrival>,
+    /// Tasks below this have been handed on.
+    taken: usize,
+}
+
+impl Gatherer<'_> {
+    fn gather(&mut self, index: usize) -> Result<Arrival> {
+        self.wait_for(index)?;
+        self.taken = index + 1;
+        Ok(self.parked.remove(&index).expect("the wait ends when the cell is there"))
+    }
+
+    /// Whether a cell that is not yet due will be placed.
+    fn peek(&mut self, index: usize) -> Result<bool> {
+        self.wait_for(index)?;
+        Ok(self.parked[&index].outcome.is_ok())
+    }
+
+    /// Waits until the cell is parked. After the gather time-out it is loaded once more from
+    /// here; if that does not answer either, it has failed.
+    fn wait_for(&mut self, index: usize) -> Result<()> {
+        let mut since = Instant::now();
+        let mut own_load = None;
+        while !self.parked.contains_key(&index) {
+            crate::interrupt::check()?;
+            let next = self.progress.assembler.time(Spent::WaitingForInput, || self.readers.arrivals.recv_timeout(LOOK_UP));
+            match next {
+                // A cell that was given up or loaded from here may come again.
+                Ok(arrival) if arrival.index < self.taken || self.parked.contains_key(&arrival.index) => {}
+                Ok(arrival) => {
+                    self.parked.insert(arrival.index, arrival);
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => std::thread::sleep(LOOK_UP),
+            }
+            self.progress.cells_in_memory.store(self.parked.len() as u64, Relaxed);
+            if let Some(Ok(arrival)) = own_load.as_ref().map(crossbeam_channel::Receiver::<Arrival>::try_recv) {
+                self.parked.entry(index).or_insert(arrival);
+            }
+            if since.elapsed() >= self.options.gather_timeout && !self.parked.contains_key(&index) {
+                match own_load {
+                    None => own_load = Some(self.readers.load_now(index)),
+                    Some(_) => {
+                        self.parked.insert(index, self.given_up(index));
+                    }
+                }
+                since = Instant::now();
+            }
+        }
+        // The outcome of a stopped reader says nothing about the cell.
+        let stopped = |error: &Error| error.kind() == ErrorKind::Interrupted;
+        if self.parked[&index].outcome.as_ref().is_err_and(stopped) { crate::interrupt::check() } else { Ok(()) }
+    }
+
+    fn given_up(&self, index: usize) -> Arrival {
+        let what = format!("storage did not answer within {} s, twice", self.options.gather_timeout.as_secs_f64());
+        let error = Error::new(ErrorKind::TimedOut, what).help("check the storage, or give a longer --gather-timeout");
+        Arrival { index, hash: ContentHash::absent(), stamp: None, outcome: Err(error), charge: None }
+    }
+}
+
+/// What is kept of a placed cell until it is convolved.
+struct Held {
+    mask: Array2<u16>,
+    header: Header,
+    bands_missing: Vec<Band>,
+    stamp: Stamp,
+}
+
+enum Rows {
+    Canonical(CanonicalWindow),
+    Legacy(LegacyRows),
+}
+
+struct Assembler<'a> {
+    options: &'a Options,
+    projection: &'a Projection,
+    gaussian: &'a Gaussian,
+    saver: &'a Saver,
+    progress: &'a Progress,
+    rows: Rows,
+    ready_after: Vec<Vec<usize>>,
+    contents: resume::Contents,
+    /// By task; `None` for cells that failed, or are done.
+    held: Vec<Option<Held>>,
+    placed: Vec<bool>,
+    emitted: Vec<bool>,
+}
+
+impl<'a> Assembler<'a> {
+    fn new(
+        options: &'a Options,
+        projection: &'a Projection,
+        gaussian: &'a Gaussian,
+        saver: &'a Saver,
+        progress: &'a Progress,
+    ) -> Self {
+        let reach_px = options.psf.radius_px();
+        let layout = projection.layout.clone();
+        let rows = match options.assembly {
+            Assembly::Canonical => Rows::Canonical(CanonicalWindow::new(layout, projection.window_rows(reach_px))),
+            Assembly::Legacy => Rows::Legacy(LegacyRows::new(layout, projection.min_x, projection.max_cells)),
+        };
+        let n_tasks = projection.tasks.len();
+        Self {
+            options,
+            projection,
+            gaussian,
+            saver,
+            progress,
+            rows,
+            ready_after: projection.ready_after(reach_px),
+            contents: Vec::with_capacity(n_tasks),
+            held: Vec::with_capacity(n_tasks),
+            placed: Vec::with_capacity(n_tasks),
+            emitted: vec![false; n_tasks],
+        }
+    }
+
+    fn id(&self, index: usize) -> SkycellId {
+        self.projection.tasks[index].id()
+    }
+
+    /// The task of the cell at x + 1, if it is listed.
+    fn right_neighbour(&self, index: usize) -> Option<usize> {
+        let (this, right) = (self.id(index), self.projection.tasks.get(index + 1)?.id());
+        (right.y == this.y && right.x == this.x + 1).then_some(index + 1)
+    }
+
+    /// Places a cell, or notes that it failed.
+    fn accept(&mut self, index: usize, arrival: Arrival, right_is_placed: bool, rejected: &mut Vec<Rejected>) {
+        let task = &self.projection.tasks[index];
+        self.contents.push((task.id(), arrival.hash));
+        let outcome = arrival.outcome.and_then(|combined| self.refuse_without_room(task).map(|()| combined));
+        self.placed.push(outcome.is_ok());
+        match outcome {
+            Ok(combined) => {
+                let flux = combined.flux.view();
+                self.progress.assembler.time(Spent::Busy, || match &mut self.rows {
+                    Rows::Canonical(window) => window.place(task.id(), flux, right_is_placed),
+                    Rows::Legacy(rows) => rows.place(task.id(), flux),
+                });
+                let held = Held {
+                    mask: combined.mask,
+                    header: combined.header,
+                    bands_missing: combined.bands_missing,
+                    stamp: arrival.stamp,
+                };
+                self.held.push(task.wanted.then_some(held));
+            }
+            Err(error) => {
+                self.held.push(None);
+                self.progress.cells_rejected.fetch_add(1, Relaxed);
+                rejected.push(Rejected::new(&task.listed.cell.name, &error));
+            }
+        }
+    }
+
+    /// The predecessor drops cells beyond the width of its rows.
+    fn refuse_without_room(&self, task: &Task) -> Result<()> {
+        match &self.rows {
+            Rows::Legacy(rows) if !rows.has_room_for(task.id()) => {
+                Err(Error::new(ErrorKind::Shape, "it lies beyond the master row, which legacy assembly makes as wide as the longest row")
+                    .help("use --assembly canonical"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Convolves and hands on the cells whose sky is complete after this task.
+    fn emit_ready(&mut self, index: usize) -> Result<()> {
+        match &self.rows {
+            Rows::Canonical(_) => {
+                for ready in std::mem::take(&mut self.ready_after[index]) {
+                    self.emit(ready)?;
+                }
+                self.forget_finished_rows();
+                Ok(())
+            }
+            Rows::Legacy(_) => self.emit_legacy(index),
+        }
+    }
+
+    fn forget_finished_rows(&mut self) {
+        let Some(first) = self.emitted.iter().position(|emitted| !emitted) else { return };
+        let row = self.projection.layout.position(self.id(first)).0;
+        if let Rows::Canonical(window) = &mut self.rows {
+            window.forget_below(row.saturating_sub(self.options.psf.radius_px()));
+        }
+    }
+
+    /// After the last cell of a row: pads between it and the row before, which is then emitted;
+    /// after the last row, that row too, padded from a row of nothing.
+    fn emit_legacy(&mut self, index: usize) -> Result<()> {
+        let y = self.id(index).y;
+        let next_y = self.projection.tasks.get(index + 1).map(|task| task.id().y);
+        if next_y == Some(y) {
+            return Ok(());
+        }
+        let before = self.projection.tasks[..index].iter().rev().map(|task| task.id().y).find(|row| *row != y);
+        self.pad_legacy_rows();
+        if let Some(before) = before {
+            self.emit_row(before)?;
+        }
+        if let Rows::Legacy(rows) = &mut self.rows {
+            rows.advance();
+        }
+        if next_y.is_none() {
+            self.pad_legacy_rows();
+            self.emit_row(y)?;
+        }
+        Ok(())
+    }
+
+    fn pad_legacy_rows(&mut self) {
+        if let Rows::Legacy(rows) = &mut self.rows {
+            rows.pad_between_rows();
+        }
+    }
+
+    fn emit_row(&mut self, y: u8) -> Result<()> {
+        for index in 0..self.held.len() {
+            if self.id(index).y == y {
+                self.emit(index)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn emit(&mut self, index: usize) -> Result<()> {
+        crate::interrupt::check()?;
+        self.emitted[index] = true;
+        if let Some(held) = self.held[index].take() {
+            let finished = self.progress.assembler.time(Spent::Busy, || self.convolve(index, held))?;
+            self.progress.assembler.time(Spent::WaitingForOutput, || self.saver.save(finished))?;
+        }
+        let y = self.id(index).y;
+        let row_is_done = self.projection.tasks.iter().zip(&self.emitted).all(|(task, done)| task.id().y != y || *done);
+        if row_is_done && self.projection.tasks.iter().any(|task| task.id().y == y && task.wanted) {
+            self.progress.rows_done.fetch_add(1, Relaxed);
+        }
+        Ok(())
+    }
+
+    fn convolve(&self, index: usize, held: Held) -> Result<Finished> {
+        let task = &self.projection.tasks[index];
+        let (view, window) = self.around(task.id());
+        let flux = self.gaussian.convolve_window(view, &window, false).pixels;
+        let record = self.record(task, &held, &flux);
+        let psf = self.gaussian.psf();
+        let history = [
+            format!("skycache-gpu {} ps1: bands added, assembled, convolved", env!("CARGO_PKG_VERSION")),
+            format!("Gaussian PSF: sigma {} px, radius {} px", psf.sigma_px(), psf.radius_px()),
+            format!("band weights r i z y: {:?}; assembly: {}", self.options.recipe.weights.0, self.options.assembly.name()),
+        ];
+        let header = output::header_of(&held.header, task.listed.shape, &held.bands_missing, &history)?;
+        Ok(Finished { record, stamp: held.stamp, flux, mask: held.mask, header })
+    }
+
+    fn around(&self, cell: SkycellId) -> (ArrayView2<'_, f32>, Window) {
+        let reach_px = self.options.psf.radius_px();
+        match &self.rows {
+            Rows::Canonical(window) => window.around(cell, reach_px),
+            Rows::Legacy(rows) => rows.around(cell, reach_px).expect("cells without room were refused"),
+        }
+    }
+
+    fn record(&self, task: &Task, held: &Held, flux: &Array2<f32>) -> CellRecord {
+        let layout = &self.projection.layout;
+        let id = task.id();
+        let (owned_rows, owned_columns) = layout.owned(id);
+        let position = layout.position(id);
+        let names = |placed: bool| {
+            let others = self.projection.tasks.iter().zip(&self.placed).filter(|(other, was_placed)| {
+                **was_placed == placed
+                    && other.id() != id
+                    && resume::influences(self.options, self.projection, id, other.id())
+            });
+            others.map(|(other, _)| other.listed.cell.name.clone()).collect()
+        };
+        CellRecord {
+            name: task.listed.cell.name.clone(),
+            projection: id.projection,
+            x: id.x,
+            y: id.y,
+            shape: [flux.nrows(), flux.ncols()],
+            position: [position.0, position.1],
+            owned: Owned {
+                y: [owned_rows.start, owned_rows.end],
+                x: [owned_columns.start, owned_columns.end],
+            },
+            neighbours: names(true),
+            neighbours_missing: names(false),
+            bands_missing: held.bands_missing.iter().map(|band| band.name().to_owned()).collect(),
+            n_nan: flux.iter().filter(|value| value.is_nan()).count(),
+            inputs_hash: self.contents.iter().find(|(other, _)| *other == id).expect("this cell was accepted").1.clone(),
+            recipe: resume::recipe(self.options, self.projection, id, &self.contents),
+            output_hash: hash_of(flux, &held.mask),
+        }
+    }
+}
+
+fn hash_of(flux: &Array2<f32>, mask: &Array2<u16>) -> String {
+    let mut hasher = blake3::Hasher::new();
+    // Native bytes: every machine this runs on is little-endian.
+    hasher.update_rayon(bytemuck::cast_slice(flux.as_slice().expect("a new array is contiguous")));
+    hasher.update_rayon(bytemuck::cast_slice(mask.as_slice().expect("a new array is contiguous")));
+    hasher.finalize().to_hex().to_string()
+}

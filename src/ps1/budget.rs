@@ -1,0 +1,113 @@
+//! A number of bytes that cells in flight are charged to.
+//!
+//! Cells are charged in the order in which the assembler wants them, and two may always be in
+//! flight: the cell it waits for, and its neighbour, are never held up by later ones.
+
+use crate::error::Result;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// Cells that are let through however small the budget: one to place, and its right neighbour.
+pub const MIN_CELLS_IN_FLIGHT: usize = 2;
+
+/// The budget of all cells between reader and assembler.
+pub struct Budget {
+    cap_bytes: u64,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    used_bytes: u64,
+    n_cells: usize,
+    peak_bytes: u64,
+}
+
+/// A cell's share; given back on drop.
+pub struct Charge {
+    budget: Arc<Budget>,
+    bytes: u64,
+}
+
+impl Budget {
+    pub fn new(cap_bytes: u64) -> Arc<Self> {
+        Arc::new(Self { cap_bytes, state: Mutex::default(), changed: Condvar::new() })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic elsewhere leaves the counts whole: each change is one assignment.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until `bytes` fit, or fewer than two cells are in flight.
+    ///
+    /// # Errors
+    /// What `still_wanted` says; it is asked several times a second.
+    pub fn charge(self: &Arc<Self>, bytes: u64, still_wanted: &dyn Fn() -> Result<()>) -> Result<Charge> {
+        let mut state = self.lock();
+        while state.n_cells >= MIN_CELLS_IN_FLIGHT && state.used_bytes + bytes > self.cap_bytes {
+            still_wanted()?;
+            let waited = self.changed.wait_timeout(state, Duration::from_millis(100));
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        state.n_cells += 1;
+        state.used_bytes += bytes;
+        state.peak_bytes = state.peak_bytes.max(state.used_bytes);
+        Ok(Charge { budget: Arc::clone(self), bytes })
+    }
+
+    /// The most bytes charged at any time.
+    pub fn peak_bytes(&self) -> u64 {
+        self.lock().peak_bytes
+    }
+}
+
+impl Charge {
+    /// Gives back all but `bytes`.
+    pub fn shrink_to(&mut self, bytes: u64) {
+        let given_back = self.bytes.saturating_sub(bytes);
+        self.bytes -= given_back;
+        self.budget.lock().used_bytes -= given_back;
+        self.budget.changed.notify_all();
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        let mut state = self.budget.lock();
+        state.used_bytes -= self.bytes;
+        state.n_cells -= 1;
+        drop(state);
+        self.budget.changed.notify_all();
+    }
+}
+
+/// Memory that may be used when no budget is given: half of what is free now.
+pub fn default_bytes() -> u64 {
+    use sysinfo::{MemoryRefreshKind, RefreshKind, System};
+    let system = System::new_with_specifics(RefreshKind::nothing().with_memory(MemoryRefreshKind::nothing().with_ram()));
+    let free = system.available_memory();
+    let free = system.cgroup_limits().map_or(free, |limits| free.min(limits.free_memory));
+    free / 2
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::{Error, ErrorKind};
+
+    #[test]
+    fn two_cells_pass_any_budget_and_the_third_waits() {
+        let budget = Budget::new(10);
+        let wanted = || Ok(());
+        let first = budget.charge(100, &wanted).unwrap();
+        let mut second = budget.charge(100, &wanted).unwrap();
+        let tired = || Err(Error::new(ErrorKind::Interrupted, "tired of waiting"));
+        assert!(budget.charge(1, &tired).is_err());
+        second.shrink_to(2);
+        drop(first);
+        assert!(budget.charge(100, &tired).is_ok());
+        assert_eq!(budget.peak_bytes(), 200);
+    }
+}

@@ -1,0 +1,227 @@
+//! From skycells to PSF-convolved skycells, in four stages joined by bounded channels.
+//!
+//! ```text
+//! list -> tasks -> reader -> preprocessor -> assembler -> saver
+//!          (order)  bytes     combined cell   rows, blur   publish
+//!                  N threads  N threads       1 thread     1 thread
+//! ```
+//!
+//! A skycell that fails is a message like any other; the assembler learns of it at once and goes
+//! on without it. Cells in flight are charged to a [`budget`]. This room never prints:
+//! [`progress`] is for whoever wants to show it.
+
+pub mod assembler;
+pub mod budget;
+pub mod canonical;
+pub mod combine;
+pub mod legacy;
+pub mod list;
+pub mod output;
+pub mod plan;
+pub mod progress;
+pub mod reader;
+pub mod resume;
+pub mod saver;
+pub mod store;
+
+pub use list::{Detector, List, ListedCell};
+pub use progress::Progress;
+
+use crate::compute::gaussian::{Gaussian, Psf};
+use crate::error::{Error, ErrorKind, Result};
+use crate::skycell::PAD_PX;
+use crate::units::ByteSize;
+use output::Output;
+use plan::Plan;
+use serde::Serialize;
+use serde_json::json;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+/// Which rule puts cells together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Assembly {
+    /// One image a projection, one writer a pixel: see [`canonical`].
+    Canonical,
+    /// The predecessor's: see [`legacy`].
+    Legacy,
+}
+
+impl Assembly {
+    /// The word used in options and metadata.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Canonical => "canonical",
+            Self::Legacy => "legacy",
+        }
+    }
+}
+
+/// A PSF below this many sigma in radius has lost more than a percent of its flux.
+const MIN_RADIUS_PER_SIGMA: f64 = 3.0;
+
+/// What to run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub data_root: PathBuf,
+    pub detector: Detector,
+    pub psf: Psf,
+    pub recipe: combine::Recipe,
+    pub assembly: Assembly,
+    /// Only the first so many projections of the list.
+    pub projections_limit: Option<usize>,
+    /// Only these projections; all if empty.
+    pub projections: Vec<u32>,
+    /// Folder of the results instead of the data root's.
+    pub output: Option<PathBuf>,
+    /// Do finished cells again, and replace arrays of another program.
+    pub overwrite: bool,
+    /// How long the assembler waits for a cell before it loads it itself.
+    pub gather_timeout: Duration,
+    pub n_threads: usize,
+    pub memory_budget: Option<ByteSize>,
+}
+
+impl Options {
+    /// # Errors
+    /// [`ErrorKind::Parameter`] for a PSF that does not fit the 480 px pads, or is cut too close.
+    pub fn check(&self) -> Result<()> {
+        let (sigma_px, radius_px) = (self.psf.sigma_px(), self.psf.radius_px());
+        if radius_px > PAD_PX {
+            let what = format!("a PSF radius of {radius_px} px is larger than the {PAD_PX} px of sky around a skycell");
+            return Err(Error::new(ErrorKind::Parameter, what).help(format!("give a --psf-radius of at most {PAD_PX}")));
+        }
+        if (radius_px as f64) < MIN_RADIUS_PER_SIGMA * sigma_px {
+            let what = format!("a PSF of sigma {sigma_px} px does not fit a radius of {radius_px} px");
+            let most = radius_px as f64 / MIN_RADIUS_PER_SIGMA;
+            return Err(Error::new(ErrorKind::Parameter, what).help(format!(
+                "the radius must be at least {MIN_RADIUS_PER_SIGMA} sigma: a --psf-sigma of at most {most:.0} here, {} at most",
+                PAD_PX as f64 / MIN_RADIUS_PER_SIGMA
+            )));
+        }
+        Ok(())
+    }
+
+    /// Folder of the results.
+    pub fn output_folder(&self) -> PathBuf {
+        let own = || self.data_root.join("convolved_results").join(self.detector.folder());
+        self.output.clone().unwrap_or_else(own)
+    }
+}
+
+/// An input that was refused, and why; the rest went on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Rejected {
+    pub name: String,
+    pub reason: String,
+    pub file: Option<PathBuf>,
+    pub help: Option<String>,
+}
+
+impl Rejected {
+    pub fn new(name: &str, error: &Error) -> Self {
+        Self {
+            name: name.to_owned(),
+            reason: error.chain(),
+            file: error.path().map(PathBuf::from),
+            help: error.advice().map(str::to_owned),
+        }
+    }
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// Cells written by this run.
+    pub written: usize,
+    /// Cells that an earlier run had finished with the same inputs and parameters.
+    pub kept: usize,
+    pub rejected: Vec<Rejected>,
+    /// Cells not done because a signal came.
+    pub left: usize,
+    pub store: PathBuf,
+    pub metadata: PathBuf,
+    pub seconds: f64,
+    pub bytes_read: u64,
+    pub bytes_written: u64,
+    /// The most bytes of cells in flight at any time, without the assembler's rows.
+    pub peak_cell_bytes: u64,
+    pub memory_budget_bytes: u64,
+    pub stages: serde_json::Value,
+    pub backend: &'static str,
+    pub interrupted: bool,
+}
+
+/// Runs the pipeline to its end, or until a signal comes.
+///
+/// # Errors
+/// When nothing can be done: no list, no store, impossible parameters, a budget too small, an
+/// output that cannot be written. A skycell that cannot be used is only [`Report::rejected`].
+pub fn run(options: &Options, progress: &Arc<Progress>) -> Result<Report> {
+    options.check()?;
+    let start = Instant::now();
+    let started = jiff::Timestamp::now();
+    let plan = Plan::make(options)?;
+    let output = Output::open(&options.output_folder())?;
+    let plan = plan.without_finished(options, &output)?;
+    let budget_bytes = plan.check_budget(options)?;
+    progress.cells_kept.store(plan.n_kept as u64, Relaxed);
+    progress.cells_wanted.store(plan.n_wanted() as u64, Relaxed);
+    progress.rows_wanted.store(plan.n_rows() as u64, Relaxed);
+    progress.cells_rejected.store(plan.rejected.len() as u64, Relaxed);
+
+    let gaussian = Gaussian::new(options.psf);
+    let saver = saver::Saver::start(output.clone(), Arc::clone(progress));
+    let readers = reader::Readers::start(options, &plan, budget_bytes, Arc::clone(progress));
+    let mut rejected = plan.rejected.clone();
+    let outcome = assembler::run(options, &plan, &gaussian, &readers, &saver, progress, &mut rejected);
+    let peak_cell_bytes = readers.peak_bytes();
+    drop(readers);
+    let (done, saved) = saver.finish();
+    let interrupted = crate::interrupt::signal().is_some();
+
+    let stages = json!({
+        "reader": progress.reader.seconds(),
+        "preprocessor": progress.preprocessor.seconds(),
+        "assembler": progress.assembler.seconds(),
+        "saver": progress.saver.seconds(),
+    });
+    let report = Report {
+        written: done.len(),
+        kept: plan.n_kept,
+        left: (plan.n_wanted() - done.len()).saturating_sub(rejected.len() - plan.rejected.len()),
+        rejected,
+        store: output.store(),
+        metadata: output.metadata_path(),
+        seconds: start.elapsed().as_secs_f64(),
+        bytes_read: progress.bytes_read.load(Relaxed),
+        bytes_written: progress.bytes_written.load(Relaxed),
+        peak_cell_bytes,
+        memory_budget_bytes: budget_bytes,
+        stages,
+        backend: "cpu",
+        interrupted,
+    };
+    let run = json!({
+        "program": concat!("skycache-gpu ", env!("CARGO_PKG_VERSION")),
+        "detector": options.detector,
+        "sigma_px": options.psf.sigma_px(),
+        "radius_px": options.psf.radius_px(),
+        "weights": options.recipe.weights,
+        "allow_missing_bands": options.recipe.allow_missing_bands,
+        "assembly": options.assembly.name(),
+        "threads": options.n_threads,
+        "started": started.to_string(),
+        "finished": jiff::Timestamp::now().to_string(),
+        "report": report,
+    });
+    let metadata = output.write_metadata(&run, &done, &report.rejected);
+    // What stopped the work comes first; without that, what stopped its record.
+    match (outcome, saved) {
+        (Ok(()), Ok(())) => metadata.map(|()| report),
+        (Err(error), Ok(())) | (_, Err(error)) if error.kind() != ErrorKind::Interrupted => Err(error),
+        _ => Ok(report),
+    }
+}

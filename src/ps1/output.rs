@@ -1,0 +1,217 @@
+//! What a run leaves: the Zarr store of convolved skycells and `cell_metadata.json` beside it.
+
+use super::Rejected;
+use super::store::{ContentHash, Stamp};
+use crate::error::{Error, ErrorKind, Result};
+use crate::image::header::Header;
+use crate::image::publish::{self, Staged};
+use crate::image::zarr;
+use crate::skycell::Band;
+use ndarray::Array2;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// Name of the attribute of `{NAME}_data` that holds the cell's [`CellRecord`].
+pub const RECORD_ATTRIBUTE: &str = "skycache";
+
+/// What is known about a finished cell. It stands in the array's attributes, so that pixels and
+/// record appear in one step, and in `cell_metadata.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CellRecord {
+    pub name: String,
+    pub projection: u32,
+    pub x: u8,
+    pub y: u8,
+    /// [ny, nx].
+    pub shape: [usize; 2],
+    /// [y, x] of the first pixel in the projection's image.
+    pub position: [usize; 2],
+    /// Rows and columns of the cell that no neighbour owns, each [first, one past the last].
+    pub owned: Owned,
+    /// Skycells whose pixels could enter the convolution, and were there.
+    pub neighbours: Vec<String>,
+    /// Listed skycells that could have, and were not.
+    pub neighbours_missing: Vec<String>,
+    /// Bands that this cell was made without.
+    pub bands_missing: Vec<String>,
+    pub n_nan: usize,
+    /// Of the skycell's own stored arrays.
+    pub inputs_hash: ContentHash,
+    /// Of everything that decides the pixels: parameters, own and neighbours' contents.
+    pub recipe: String,
+    /// Of the pixels: flux, then mask, little-endian.
+    pub output_hash: String,
+}
+
+/// Ranges [first, one past the last].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Owned {
+    pub y: [usize; 2],
+    pub x: [usize; 2],
+}
+
+/// A cell ready to be written.
+pub struct Finished {
+    pub record: CellRecord,
+    pub stamp: Stamp,
+    pub flux: Array2<f32>,
+    pub mask: Array2<u16>,
+    pub header: Header,
+}
+
+/// The output folder: `convolved_images.zarr` and `cell_metadata.json`.
+#[derive(Clone, Debug)]
+pub struct Output {
+    folder: PathBuf,
+}
+
+/// One line of `cells` in the metadata: the record, and the stamp that spares re-reading.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct CellEntry {
+    #[serde(flatten)]
+    record: CellRecord,
+    #[serde(default)]
+    inputs_stamp: Stamp,
+}
+
+impl Output {
+    /// Makes the folder and the store's root group where they are missing, and removes what a
+    /// killed run has left half written.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`] or [`ErrorKind::NoSpace`] if that is not allowed.
+    pub fn open(folder: &Path) -> Result<Self> {
+        let output = Self { folder: folder.to_path_buf() };
+        let store = output.store();
+        std::fs::create_dir_all(&store).map_err(|cause| Error::io("make the output store", &store, cause))?;
+        publish::remove_stale(&store)?;
+        publish::remove_stale(folder)?;
+        let group = store.join("zarr.json");
+        if !group.exists() {
+            write_text(&group, &json!({"zarr_format": 3, "node_type": "group", "attributes": {}}).to_string())?;
+        }
+        Ok(output)
+    }
+
+    /// The Zarr store.
+    pub fn store(&self) -> PathBuf {
+        self.folder.join("convolved_images.zarr")
+    }
+
+    /// The metadata file.
+    pub fn metadata_path(&self) -> PathBuf {
+        self.folder.join("cell_metadata.json")
+    }
+
+    fn array(&self, name: &str, suffix: &str) -> PathBuf {
+        self.store().join(format!("{name}_{suffix}"))
+    }
+
+    /// The record of a finished cell; `None` if it is not there, or only half.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Exists`] if the array is there but is not of this program's making.
+    pub fn finished(&self, name: &str) -> Result<Option<CellRecord>> {
+        let data = self.array(name, "data");
+        let Ok(text) = std::fs::read_to_string(data.join("zarr.json")) else { return Ok(None) };
+        let attributes: Option<Value> = serde_json::from_str(&text).ok();
+        let record = attributes.as_ref().and_then(|json| json.get("attributes")?.get(RECORD_ATTRIBUTE).cloned());
+        let Some(record) = record else {
+            return Err(Error::new(ErrorKind::Exists, format!("the output holds a {name} that this program did not write"))
+                .file(data)
+                .help("choose another --output, or replace it by --overwrite"));
+        };
+        // A record of another version cannot be read; the cell is then done again.
+        let record: Option<CellRecord> = serde_json::from_value(record).ok();
+        Ok(record.filter(|_| self.array(name, "mask").join("zarr.json").exists()))
+    }
+
+    /// Writes and publishes a cell: the mask first, then the data, whose presence says it is whole.
+    /// The bytes written are on the disk when this returns.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NoSpace`], [`ErrorKind::Io`]; nothing half written is left.
+    pub fn write(&self, cell: &Finished) -> Result<()> {
+        let header = cell.header.to_cards_text();
+        let mut attributes = Map::from_iter([(zarr::HEADER_ATTRIBUTE.to_owned(), json!(header))]);
+        let mask = zarr::stage_array(&self.array(&cell.record.name, "mask"), cell.mask.view(), 0, &attributes)?;
+        attributes.insert(RECORD_ATTRIBUTE.to_owned(), json!(cell.record));
+        let data = zarr::stage_array(&self.array(&cell.record.name, "data"), cell.flux.view(), f32::NAN, &attributes)?;
+        mask.publish(true)?;
+        data.publish(true)
+    }
+
+    /// Contents known from earlier runs: name to stamp and hash of the inputs.
+    pub fn known_inputs(&self) -> BTreeMap<String, (String, ContentHash)> {
+        let entries = self.entries().into_iter();
+        entries.filter_map(|(name, entry)| Some((name, (entry.inputs_stamp?, entry.record.inputs_hash)))).collect()
+    }
+
+    fn entries(&self) -> BTreeMap<String, CellEntry> {
+        let text = std::fs::read_to_string(self.metadata_path()).unwrap_or_default();
+        let json: Value = serde_json::from_str(&text).unwrap_or_default();
+        let cells = json.get("cells").and_then(Value::as_array).cloned().unwrap_or_default();
+        let entries = cells.into_iter().filter_map(|cell| serde_json::from_value::<CellEntry>(cell).ok());
+        entries.map(|entry| (entry.record.name.clone(), entry)).collect()
+    }
+
+    /// Writes `cell_metadata.json`: the run, and all cells of the store that any run has made.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NoSpace`] or [`ErrorKind::Io`].
+    pub fn write_metadata(&self, run: &Value, done: &[(CellRecord, Stamp)], rejected: &[Rejected]) -> Result<()> {
+        let mut entries = self.entries();
+        for (record, inputs_stamp) in done {
+            let entry = CellEntry { record: record.clone(), inputs_stamp: inputs_stamp.clone() };
+            entries.insert(record.name.clone(), entry);
+        }
+        entries.retain(|name, _| self.array(name, "data").join("zarr.json").exists());
+        let cells: Vec<CellEntry> = entries.into_values().collect();
+        let json = json!({"run": run, "cells": cells, "rejected": rejected});
+        let text = serde_json::to_string_pretty(&json).expect("records have text keys only");
+        write_text(&self.metadata_path(), &text)
+    }
+}
+
+fn write_text(path: &Path, text: &str) -> Result<()> {
+    let staged = Staged::file(path)?;
+    let mut file = staged.open_file()?;
+    file.write_all(text.as_bytes()).map_err(|cause| Error::io("write", path, cause))?;
+    drop(file);
+    staged.publish(true)
+}
+
+/// The header of a convolved cell: the WCS and identity of the input, and what was done.
+pub fn header_of(input: &Header, shape: (usize, usize), missing: &[Band], history: &[String]) -> Result<Header> {
+    const KEPT: [&str; 16] = [
+        "WCSAXES", "CTYPE", "CRVAL", "CRPIX", "CDELT", "CUNIT", "PC", "CD", "CROTA", "PV", "LONPOLE", "LATPOLE", "RADESYS",
+        "EQUINOX", "SKYCELL", "TESS_ID",
+    ];
+    let mut header = Header::new();
+    header.set("SIMPLE", true, "conforms to the FITS standard")?;
+    header.set("BITPIX", -32_i64, "32-bit floating point")?;
+    header.set("NAXIS", 2_i64, "number of axes")?;
+    header.set("NAXIS1", shape.1 as i64, "columns")?;
+    header.set("NAXIS2", shape.0 as i64, "rows")?;
+    let structure = header.to_cards_text();
+    let structure = structure.split("END").next().unwrap_or_default();
+    let mut text = structure.trim_end().to_owned();
+    text.extend(std::iter::repeat_n(' ', text.len().div_ceil(80) * 80 - text.len()));
+    for (keyword, card) in input.without_structure().with_modern_wcs().iter() {
+        let axis_keyword = |kept: &&str| {
+            keyword.strip_prefix(**kept).is_some_and(|rest| rest.chars().all(|c| c.is_ascii_digit() || c == '_'))
+        };
+        if KEPT.iter().any(|kept| axis_keyword(&kept)) {
+            text.push_str(&format!("{card:<80}"));
+        }
+    }
+    let mut header = Header::from_cards_text(&text)?;
+    header.set("MAGZP", 25.0, "magnitude of one flux unit")?;
+    let bands: Vec<&str> = Band::ALL.iter().filter(|band| !missing.contains(band)).map(|band| band.name()).collect();
+    header.set("BANDS", bands.concat(), "PS1 bands that were added")?;
+    history.iter().for_each(|line| header.push_history(line));
+    Ok(header)
+}

@@ -1,0 +1,241 @@
+//! What a run has to do: cells by projection in the order of the assembler, which of them are
+//! wanted, and the memory that takes.
+
+use super::list::{List, ListedCell};
+use super::output::{CellRecord, Output};
+use super::store::{self, ContentHash};
+use super::{Assembly, Options, Rejected, budget, legacy, resume};
+use crate::error::{Error, ErrorKind, Result};
+use crate::skycell::{Layout, SkycellId};
+use crate::units::ByteSize;
+use rayon::prelude::*;
+use std::path::PathBuf;
+
+/// One skycell to load.
+#[derive(Clone, Debug)]
+pub struct Task {
+    pub listed: ListedCell,
+    /// Where it is stored; `None` if it is not.
+    pub group: Option<PathBuf>,
+    /// Whether its result is to be written; otherwise it is only somebody's neighbour.
+    pub wanted: bool,
+}
+
+impl Task {
+    pub fn id(&self) -> SkycellId {
+        self.listed.cell.id
+    }
+}
+
+/// The cells of one projection, in the order (y, x).
+#[derive(Clone, Debug)]
+pub struct Projection {
+    pub layout: Layout,
+    pub tasks: Vec<Task>,
+    /// Legacy rows are as wide as the list's longest row, loaded or not.
+    pub max_cells: usize,
+    pub min_x: u8,
+}
+
+/// All projections of a run.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub projections: Vec<Projection>,
+    pub rejected: Vec<Rejected>,
+    pub n_kept: usize,
+}
+
+/// Convolved cells that exist at once: being blurred, waiting, being written.
+const OUTPUTS_IN_FLIGHT: u64 = 3;
+
+impl Plan {
+    /// Reads the list and finds the cells in the store; reads no pixels.
+    ///
+    /// # Errors
+    /// If the list or the store is not there, or a projection asked for is not in the list.
+    pub fn make(options: &Options) -> Result<Self> {
+        let list_path = options.detector.list_path(&options.data_root);
+        let List { mut projections, mut rejected } = List::read(&list_path)?;
+        let input = store::path_below(&options.data_root);
+        if !input.is_dir() {
+            return Err(Error::new(ErrorKind::Missing, "there is no store of skycells below the data root")
+                .file(input)
+                .help("fill it with `skycache-gpu ingest`, or give another --data-root"));
+        }
+        let known: Vec<u32> = projections.iter().map(|(number, _)| *number).collect();
+        if let Some(unknown) = options.projections.iter().find(|number| !known.contains(number)) {
+            let names: Vec<String> = known.iter().map(u32::to_string).collect();
+            return Err(Error::new(ErrorKind::Missing, format!("projection {unknown} is not in the list"))
+                .file(list_path)
+                .help(format!("the list has: {}", names.join(", "))));
+        }
+        projections.retain(|(number, _)| options.projections.is_empty() || options.projections.contains(number));
+        projections.truncate(options.projections_limit.unwrap_or(usize::MAX));
+        let mut planned = Vec::new();
+        for (number, cells) in projections {
+            let ids: Vec<SkycellId> = cells.iter().map(|listed| listed.cell.id).collect();
+            match Layout::new(cells[0].shape, &ids) {
+                Ok(layout) => planned.push(Projection::new(layout, &input, cells)),
+                Err(error) => rejected.push(Rejected::new(&format!("projection {number}"), &error.file(&list_path))),
+            }
+        }
+        Ok(Self { projections: planned, rejected, n_kept: 0 })
+    }
+
+    /// Leaves out cells that are finished with the same inputs and parameters, and cells that
+    /// then nobody needs.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Exists`] if the output holds an array of another program.
+    pub fn without_finished(mut self, options: &Options, output: &Output) -> Result<Self> {
+        if options.overwrite {
+            return Ok(self);
+        }
+        let known = output.known_inputs();
+        for projection in &mut self.projections {
+            let records = projection.tasks.iter().map(|task| output.finished(&task.listed.cell.name));
+            let records: Vec<_> = records.collect::<Result<_>>()?;
+            if records.iter().all(Option::is_none) {
+                continue;
+            }
+            let hash = |task: &Task| resume::content_of(task.group.as_deref(), &task.listed.cell.name, &known);
+            let contents: Vec<(SkycellId, ContentHash)> =
+                projection.tasks.par_iter().map(|task| (task.id(), hash(task))).collect();
+            crate::interrupt::check()?;
+            let is_finished = |(task, record): (&Task, &Option<CellRecord>)| {
+                let recipe = resume::recipe(options, projection, task.id(), &contents);
+                record.as_ref().is_some_and(|record| record.recipe == recipe)
+            };
+            let finished: Vec<bool> = projection.tasks.iter().zip(&records).map(is_finished).collect();
+            for (task, finished) in projection.tasks.iter_mut().zip(finished) {
+                task.wanted = !finished;
+                self.n_kept += usize::from(finished);
+            }
+            projection.drop_unneeded(options);
+        }
+        self.projections.retain(|projection| !projection.tasks.is_empty());
+        Ok(self)
+    }
+
+    pub fn n_wanted(&self) -> usize {
+        self.projections.iter().flat_map(|projection| &projection.tasks).filter(|task| task.wanted).count()
+    }
+
+    /// Rows of all projections that hold wanted cells.
+    pub fn n_rows(&self) -> usize {
+        self.projections.iter().map(|projection| projection.rows(|task| task.wanted).len()).sum()
+    }
+
+    /// The bytes left for cells in flight once the rows and outputs have theirs.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Memory`] with the smallest budget that works.
+    pub fn check_budget(&self, options: &Options) -> Result<u64> {
+        let total = options.memory_budget.map_or_else(budget::default_bytes, |size| size.0);
+        let fixed = self.projections.iter().map(|projection| projection.fixed_bytes(options)).max().unwrap_or(0);
+        let cells = self.projections.iter().map(Projection::bytes_of_two_cells).max().unwrap_or(0);
+        if total >= fixed + cells {
+            return Ok(total - fixed);
+        }
+        let what = format!("a memory budget of {} is too small for this run", ByteSize(total));
+        // Rounded up to whole MiB, so that the advice, typed back, is accepted.
+        let needed = (fixed + cells).div_ceil(1 << 20);
+        Err(Error::new(ErrorKind::Memory, what).help(format!("give --memory-budget {needed}MiB or more")))
+    }
+}
+
+impl Projection {
+    fn new(layout: Layout, input: &std::path::Path, cells: Vec<ListedCell>) -> Self {
+        let groups = resume::groups(input, &cells);
+        let tasks: Vec<Task> =
+            cells.into_iter().zip(groups).map(|(listed, group)| Task { listed, group, wanted: true }).collect();
+        let row_length = |y: u8| tasks.iter().filter(|task| task.id().y == y).count();
+        let max_cells = tasks.iter().map(|task| row_length(task.id().y)).max().unwrap_or(0);
+        let min_x = tasks.iter().map(|task| task.id().x).min().unwrap_or(0);
+        Self { layout, tasks, max_cells, min_x }
+    }
+
+    /// The distinct y of the tasks that `filter` takes, ascending.
+    pub fn rows(&self, filter: impl Fn(&Task) -> bool) -> Vec<u8> {
+        let mut rows: Vec<u8> = self.tasks.iter().filter(|task| filter(task)).map(|task| task.id().y).collect();
+        rows.dedup();
+        rows
+    }
+
+    /// Keeps wanted cells and those that influence one. Legacy rows depend on the whole list, so
+    /// there all stay while one is wanted.
+    fn drop_unneeded(&mut self, options: &Options) {
+        let is_needed = |task: &Task| {
+            let influences = |wanted: &Task| resume::influences(options, self, wanted.id(), task.id());
+            self.tasks.iter().filter(|task| task.wanted).any(|wanted| match options.assembly {
+                Assembly::Canonical => influences(wanted),
+                Assembly::Legacy => true,
+            })
+        };
+        let needed: Vec<bool> = self.tasks.iter().map(is_needed).collect();
+        let mut needed = needed.into_iter();
+        self.tasks.retain(|_| needed.next().expect("one answer a task"));
+    }
+
+    /// For each task, the tasks whose cells can be convolved once it is placed or has failed.
+    pub fn ready_after(&self, reach_px: usize) -> Vec<Vec<usize>> {
+        let mut ready = vec![Vec::new(); self.tasks.len()];
+        for (index, task) in self.tasks.iter().enumerate() {
+            let touches = |other: &Task| self.layout.touches(task.id(), other.id(), reach_px);
+            let last = self.tasks.iter().rposition(touches).unwrap_or(index);
+            ready[last].push(index);
+        }
+        ready
+    }
+
+    /// The most rows of the image that canonical assembly holds at once.
+    pub fn window_rows(&self, reach_px: usize) -> usize {
+        let mut waiting: Vec<bool> = vec![true; self.tasks.len()];
+        let mut most = 0;
+        for (index, ready) in self.ready_after(reach_px).iter().enumerate() {
+            let first_needed = waiting.iter().position(|waiting| *waiting).unwrap_or(index);
+            let first_row = self.layout.position(self.tasks[first_needed].id()).0.saturating_sub(reach_px);
+            let end_row = self.layout.position(self.tasks[index].id()).0 + self.layout.cell_shape.0;
+            most = most.max(end_row - first_row);
+            ready.iter().for_each(|done| waiting[*done] = false);
+        }
+        most
+    }
+
+    fn cell_pixels(&self) -> u64 {
+        (self.layout.cell_shape.0 * self.layout.cell_shape.1) as u64
+    }
+
+    /// Bytes that do not depend on how many cells are in flight: the rows of the assembler, the
+    /// masks of cells placed and not yet convolved, the outputs and the blur's own memory.
+    fn fixed_bytes(&self, options: &Options) -> u64 {
+        let pixel = size_of::<f32>() as u64;
+        let rows = match options.assembly {
+            Assembly::Canonical => {
+                (self.window_rows(options.psf.radius_px()) * self.layout.image_shape().1) as u64 * pixel
+            }
+            Assembly::Legacy => {
+                let (ny, nx) = legacy::LegacyRows::shape(&self.layout, self.max_cells);
+                2 * (ny * nx) as u64 * pixel
+            }
+        };
+        let mut waiting = 0_u64;
+        let mut most_waiting = 0;
+        for ready in self.ready_after(options.psf.radius_px()) {
+            waiting += 1;
+            most_waiting = most_waiting.max(waiting);
+            waiting -= ready.len() as u64;
+        }
+        let masks = most_waiting * self.cell_pixels() * size_of::<u16>() as u64;
+        // An output is a plane and a mask; the blur holds about two planes of its own.
+        let outputs = OUTPUTS_IN_FLIGHT * self.cell_pixels() * 6 + 2 * self.cell_pixels() * pixel;
+        rows + masks + outputs
+    }
+
+    /// Upper bound of two cells in flight: eight arrays as stored, plane and mask.
+    fn bytes_of_two_cells(&self) -> u64 {
+        let stored = |task: &Task| task.group.as_deref().map_or(0, store::stored_bytes);
+        let largest = self.tasks.par_iter().map(stored).max().unwrap_or(0);
+        budget::MIN_CELLS_IN_FLIGHT as u64 * (largest + 6 * self.cell_pixels())
+    }
+}

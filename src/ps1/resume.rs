@@ -1,0 +1,86 @@
+//! What is done already: a cell's recipe names everything that decides its pixels; a finished
+//! cell with the same recipe is kept.
+
+use super::store::{self, ContentHash};
+use super::plan::Projection;
+use super::{Assembly, Options};
+use crate::skycell::SkycellId;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// Rises whenever the same inputs and parameters give other pixels than before.
+const RECIPE_VERSION: u32 = 1;
+
+/// Cells of one projection with the hashes of their contents, in the order (y, x).
+pub type Contents = Vec<(SkycellId, ContentHash)>;
+
+/// The recipe of a cell: a BLAKE3 hash in hexadecimal.
+///
+/// Fields are tagged and length-prefixed. Neighbours enter by their place relative to the cell
+/// and by content, so that another list with the same sky gives the same recipe.
+pub fn recipe(options: &Options, projection: &Projection, cell: SkycellId, contents: &Contents) -> String {
+    let mut hasher = blake3::Hasher::new();
+    let mut field = |tag: &str, bytes: &[u8]| {
+        hasher.update(&(tag.len() as u64).to_le_bytes()).update(tag.as_bytes());
+        hasher.update(&(bytes.len() as u64).to_le_bytes()).update(bytes);
+    };
+    field("version", &RECIPE_VERSION.to_le_bytes());
+    field("sigma_px", &options.psf.sigma_px().to_le_bytes());
+    field("radius_px", &(options.psf.radius_px() as u64).to_le_bytes());
+    for weight in options.recipe.weights.0 {
+        field("weight", &weight.to_le_bytes());
+    }
+    field("allow_missing_bands", &[u8::from(options.recipe.allow_missing_bands)]);
+    field("assembly", options.assembly.name().as_bytes());
+    field("shape", format!("{:?}", projection.layout.cell_shape).as_bytes());
+    if options.assembly == Assembly::Legacy {
+        // Legacy rows depend on the whole projection: its width, its first column, its row list.
+        let rows = projection.rows(|_| true);
+        let facts = format!("{rows:?} {} {} {cell}", projection.max_cells, projection.min_x);
+        field("legacy", facts.as_bytes());
+    }
+    for (other, hash) in contents.iter().filter(|(other, _)| influences(options, projection, cell, *other)) {
+        let place = [i16::from(other.y) - i16::from(cell.y), i16::from(other.x) - i16::from(cell.x)];
+        field("place", format!("{place:?}").as_bytes());
+        field("content", hash.0.as_bytes());
+    }
+    hasher.finalize().to_hex().to_string()
+}
+
+/// Whether `other` can change a pixel of `cell`.
+pub fn influences(options: &Options, projection: &Projection, cell: SkycellId, other: SkycellId) -> bool {
+    let reach = options.psf.radius_px();
+    let layout = &projection.layout;
+    match options.assembly {
+        Assembly::Canonical => layout.touches(cell, other, reach),
+        Assembly::Legacy => {
+            // Rows that are neighbours in the list are copied into each other, wherever they lie.
+            let rows = projection.rows(|_| true);
+            let index = |y: u8| rows.iter().position(|row| *row == y);
+            let columns = layout.position(cell).1.abs_diff(layout.position(other).1);
+            columns < layout.cell_shape.1 + reach
+                && index(cell.y).zip(index(other.y)).is_some_and(|(a, b)| a.abs_diff(b) <= 1)
+        }
+    }
+}
+
+/// Content hashes of groups: from earlier runs where the stamp proves that nothing changed, else
+/// by reading everything.
+pub fn content_of(
+    group: Option<&Path>,
+    name: &str,
+    known: &BTreeMap<String, (String, ContentHash)>,
+) -> ContentHash {
+    let Some(group) = group else { return ContentHash::absent() };
+    if let (Some((stamp, hash)), Some(found)) = (known.get(name), store::stamp(group)) {
+        if *stamp == found {
+            return hash.clone();
+        }
+    }
+    store::read(group, &crate::interrupt::check).hash
+}
+
+/// The group of each cell, in the given order.
+pub fn groups(store: &Path, cells: &[super::ListedCell]) -> Vec<Option<PathBuf>> {
+    cells.iter().map(|listed| store::find_cell(store, &listed.cell)).collect()
+}
