@@ -82,7 +82,15 @@ fn the_first_plane_of_a_cube_is_read_and_fewer_axes_are_refused() {
 fn hdus_are_found_by_name_version_and_number() {
     let extension = |name: &str, version: u8, pixel: u8| {
         let (name, version) = (format!("EXTNAME = '{name}'"), format!("EXTVER  = {version}"));
-        let cards = ["XTENSION= 'IMAGE'", "BITPIX  = 8", "NAXIS   = 2", "NAXIS1  = 1", "NAXIS2  = 1", "PCOUNT  = 0", "GCOUNT  = 1"];
+        let cards = [
+            "XTENSION= 'IMAGE'",
+            "BITPIX  = 8",
+            "NAXIS   = 2",
+            "NAXIS1  = 1",
+            "NAXIS2  = 1",
+            "PCOUNT  = 0",
+            "GCOUNT  = 1",
+        ];
         hdu(&[&cards[..], &[name.as_str(), version.as_str()]].concat(), &[pixel])
     };
     let bytes = [
@@ -93,7 +101,9 @@ fn hdus_are_found_by_name_version_and_number() {
     ]
     .concat();
     let file = written(&bytes);
-    for (suffix, expected) in [("", 11.0), ("[1]", 11.0), ("[3]", 13.0), ("[sci]", 11.0), ("[SCI,2]", 13.0), ("[wht, 1]", 12.0)] {
+    for (suffix, expected) in
+        [("", 11.0), ("[1]", 11.0), ("[3]", 13.0), ("[sci]", 11.0), ("[SCI,2]", 13.0), ("[wht, 1]", 12.0)]
+    {
         assert_eq!(read(&format!("{}{suffix}", file.path)).unwrap().pixels[(0, 0)], expected, "{suffix}");
     }
     assert_eq!(read(&format!("{}[WHT,2]", file.path)).unwrap_err().kind(), ErrorKind::Missing);
@@ -115,8 +125,7 @@ fn masks_are_unsigned_and_exact() {
 #[test]
 fn an_impossible_size_is_an_error_not_a_crash() {
     let file = written(&primary(-32, &[2_000_000_000, 2_000_000_000], &[], &[0; 2880]));
-    let error = read(&file.path).unwrap_err();
-    assert!(matches!(error.kind(), ErrorKind::Memory | ErrorKind::Damaged), "{}", error.chain());
+    assert_eq!(read(&file.path).unwrap_err().kind(), ErrorKind::Damaged);
     let file = written(&primary(-32, &[100_000, 100_000], &[], &[0; 2880]));
     assert_eq!(read(&file.path).unwrap_err().kind(), ErrorKind::Damaged);
 }

@@ -107,7 +107,8 @@ impl Header {
     /// Puts LONGSTRN, which older readers look for, in front where CONTINUE cards are used.
     fn announce_long_text(&mut self) {
         if self.contains("CONTINUE") && !self.contains("LONGSTRN") {
-            self.cards.insert(0, format!("{:<80}", "LONGSTRN= 'OGIP 1.0'           / long text goes on in CONTINUE cards"));
+            self.cards
+                .insert(0, format!("{:<80}", "LONGSTRN= 'OGIP 1.0'           / long text goes on in CONTINUE cards"));
         }
     }
 

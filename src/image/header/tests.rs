@@ -38,7 +38,8 @@ fn values_of_every_spelling_are_understood() {
 
 #[test]
 fn a_value_of_another_type_is_an_error_that_names_the_keyword() {
-    let header = cards(&["A       = 'NaN     '", "B       = 1.5", "C       = nan", "D       = 'open", "E       = 1e999"]);
+    let header =
+        cards(&["A       = 'NaN     '", "B       = 1.5", "C       = nan", "D       = 'open", "E       = 1e999"]);
     for error in [header.f64("A"), header.f64("C"), header.f64("D"), header.f64("E")] {
         assert_eq!(error.unwrap_err().kind(), ErrorKind::Header);
     }
@@ -93,7 +94,10 @@ fn set_replaces_in_place_and_writes_long_text() {
     let long = "it's long ".repeat(20).trim_end().to_owned();
     header.set("b", long.as_str(), "why").unwrap();
     assert_eq!(header.text("B").unwrap(), Some(long));
-    assert_eq!(header.iter().filter(|(key, _)| *key != "CONTINUE").map(|(key, _)| key).collect::<Vec<_>>(), ["A", "B", "C"]);
+    assert_eq!(
+        header.iter().filter(|(key, _)| *key != "CONTINUE").map(|(key, _)| key).collect::<Vec<_>>(),
+        ["A", "B", "C"]
+    );
     header.set("FPA.ZP", 25.0, "zero point").unwrap();
     assert_eq!(header.f64("FPA.ZP").unwrap(), Some(25.0));
     header.remove("B");
