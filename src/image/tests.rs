@@ -124,6 +124,13 @@ fn truncated_and_foreign_files_are_errors_that_name_the_file() {
             assert_eq!(error.path(), Some(path.as_path()), "{name} cut to {part}");
         }
     }
+    let path = dir.path().join("whole.fits.gz");
+    write(&path, &read(&real("m13.fits")).unwrap(), false).unwrap();
+    let bytes = std::fs::read(&path).unwrap();
+    for part in [10, bytes.len() / 2, bytes.len() - 1000] {
+        std::fs::write(&path, &bytes[..part]).unwrap();
+        assert_eq!(read(path.to_str().unwrap()).unwrap_err().kind(), ErrorKind::Damaged, "gzip cut to {part}");
+    }
     let path = dir.path().join("text.fits");
     std::fs::write(&path, "hello").unwrap();
     assert_eq!(read(path.to_str().unwrap()).unwrap_err().kind(), ErrorKind::Unsupported);
