@@ -11,10 +11,6 @@ use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
 /// CFITSIO's code for a read behind the last HDU.
 const END_OF_FILE: c_int = 107;
-/// CFITSIO's codes for memory that could not be had.
-const MEMORY_ALLOCATION: c_int = 113;
-const DATA_COMPRESSION_MEMORY: c_int = 414;
-
 const READ_ONLY: c_int = 0;
 const IMAGE_HDU: c_int = 0;
 const TFLOAT: c_int = 42;
@@ -204,11 +200,8 @@ fn failure(doing: &str, path: &Path, status: c_int) -> Error {
     unsafe { sys::ffgerr(status, text.as_mut_ptr().cast::<c_char>()) };
     let mut messages = vec![format!("CFITSIO status {status}, {}", until_zero(&text))];
     messages.extend(take_messages());
-    let kind = match status {
-        MEMORY_ALLOCATION | DATA_COMPRESSION_MEMORY => ErrorKind::Memory,
-        _ => ErrorKind::Damaged,
-    };
-    Error::new(kind, format!("cannot {doing}")).file(path).cause(messages.join("; "))
+    // Refused memory counts as damage too: it follows from impossible sizes in the file.
+    Error::new(ErrorKind::Damaged, format!("cannot {doing}")).file(path).cause(messages.join("; "))
 }
 
 /// Empties CFITSIO's stack of messages, which all threads share.

@@ -24,7 +24,7 @@ const PROGRAM: &str = concat!("skycache-gpu ", env!("CARGO_PKG_VERSION"));
 pub(super) fn read_source(source: &Source) -> Result<Image> {
     let (mut file, info, header) = open(source)?;
     let (ny, nx) = plane_shape(source, &info)?;
-    let mut pixels = room(source, ny * nx)?;
+    let mut pixels = room(source, &mut file, &info)?;
     if matches!(info.bitpix, 64 | -64) {
         // Through f64, as CFITSIO refuses what is beyond the range of f32 where Rust gives infinity.
         #[expect(clippy::cast_possible_truncation, reason = "f32 is the working precision")]
@@ -45,7 +45,7 @@ pub(super) fn read_source(source: &Source) -> Result<Image> {
 pub(super) fn read_mask_source(source: &Source) -> Result<(Array2<u32>, Header)> {
     let (mut file, info, header) = open(source)?;
     let (ny, nx) = plane_shape(source, &info)?;
-    let mut pixels = room(source, ny * nx)?;
+    let mut pixels = room(source, &mut file, &info)?;
     for_strips(&mut file, &info, (ny, nx), |strip: &[f64]| {
         for &pixel in strip {
             pixels.push(mask_pixel(pixel).map_err(|error| error.file(&source.path))?);
@@ -188,11 +188,17 @@ fn plane_shape(source: &Source, info: &ImageInfo) -> Result<(usize, usize)> {
     }
 }
 
-/// An empty vector that can take `length` elements.
-fn room<T>(source: &Source, length: usize) -> Result<Vec<T>> {
+/// An empty vector that can take the first plane, which the file is found to hold up to its last pixel.
+///
+/// So a header of a damaged file that claims a huge image costs no memory.
+fn room<T>(source: &Source, file: &mut FitsFile, info: &ImageInfo) -> Result<Vec<T>> {
+    let (ny, nx) = plane_shape(source, info)?;
+    let mut last = vec![1; info.axes.len()];
+    last[..2].copy_from_slice(&info.axes[..2]);
+    file.read(&mut last, &mut [0_f64], info.bitpix > 0 || info.compressed)?;
     let mut pixels = Vec::new();
-    pixels.try_reserve_exact(length).map_err(|cause| {
-        Error::new(ErrorKind::Memory, format!("no memory for {length} pixels")).file(&source.path).cause(cause)
+    pixels.try_reserve_exact(ny * nx).map_err(|cause| {
+        Error::new(ErrorKind::Memory, format!("no memory for {nx} x {ny} pixels")).file(&source.path).cause(cause)
     })?;
     Ok(pixels)
 }

@@ -42,7 +42,7 @@ impl Header {
     /// The header with PC001001 and its like spelled PC1_1, where it has neither PCi_j nor CDi_j already.
     #[must_use]
     pub fn with_modern_wcs(&self) -> Self {
-        let has_matrix = self.iter().any(|(key, _)| matches!(matrix_axes(key), Some((_, _, _))));
+        let has_matrix = self.iter().any(|(key, _)| matrix_axes(key).is_some());
         if has_matrix {
             return self.clone();
         }
@@ -82,6 +82,7 @@ impl Header {
             }
         }
         output.place_wcsaxes();
+        output.announce_long_text();
         output
     }
 
@@ -100,6 +101,14 @@ impl Header {
     fn push_as_comment(&mut self, record: &[String]) {
         for card in record {
             self.push_comment(card.trim_end());
+        }
+    }
+
+    /// Puts LONGSTRN, which older readers look for, in front where CONTINUE cards are used.
+    fn announce_long_text(&mut self) {
+        if self.contains("CONTINUE") && !self.contains("LONGSTRN") {
+            self.cards
+                .insert(0, format!("{:<80}", "LONGSTRN= 'OGIP 1.0'           / long text goes on in CONTINUE cards"));
         }
     }
 
@@ -173,10 +182,7 @@ fn axis(key: &str) -> Option<u32> {
     if let Some((_, i, j)) = matrix_axes(key) {
         return Some(i.max(j));
     }
-    if let Some((name, rest)) = key.split_at_checked(2).filter(|(name, _)| matches!(*name, "PV" | "PS"))
-        && let Some((i, _)) = rest.split_once('_')
-    {
-        let _ = name;
+    if let Some((i, _)) = key.strip_prefix("PV").or(key.strip_prefix("PS")).and_then(|rest| rest.split_once('_')) {
         return i.parse().ok();
     }
     let names = ["CTYPE", "CUNIT", "CRVAL", "CRPIX", "CDELT", "CROTA", "CNAME", "CRDER", "CSYER", "CZPHS", "CPERI"];
@@ -213,8 +219,9 @@ fn wrong_for_keyword(key: &str, found: &value::Value) -> bool {
     use value::Value::{Int, Real, Text};
     let stem = key.trim_end_matches(|c: char| c.is_ascii_digit());
     match found {
-        Text(text) if key == "DATE" || key.starts_with("DATE-") => !is_date(text),
-        _ if key == "DATE" || key.starts_with("DATE-") => true,
+        // The standard reserves DATE and DATExxxx for dates.
+        Text(text) if key.starts_with("DATE") => !is_date(text),
+        _ if key.starts_with("DATE") => true,
         _ if TEXTS.contains(&key) || matches!(stem, "CTYPE" | "CUNIT" | "CNAME") => !matches!(found, Text(_)),
         _ if NUMBERS.contains(&key) || axis(key).is_some() && !key.starts_with("PS") => {
             !matches!(found, Int(_) | Real(_))

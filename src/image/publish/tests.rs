@@ -1,1 +1,101 @@
+use super::*;
 
+fn names(dir: &Path) -> Vec<String> {
+    let mut names: Vec<_> =
+        fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_file_appears_only_when_published() {
+    let dir = tempfile::tempdir().unwrap();
+    let target = dir.path().join("out.fits");
+    let staged = Staged::file(&target).unwrap();
+    fs::write(staged.path(), "new").unwrap();
+    assert!(!target.exists());
+    assert!(names(dir.path())[0].starts_with(".out.fits.partial-"));
+    staged.publish(false).unwrap();
+    assert_eq!(names(dir.path()), ["out.fits"]);
+}
+
+#[test]
+fn what_is_dropped_unpublished_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(Staged::file(&dir.path().join("a")).unwrap());
+    let staged = Staged::dir(&dir.path().join("b")).unwrap();
+    fs::write(staged.path().join("inside"), "x").unwrap();
+    drop(staged);
+    assert!(names(dir.path()).is_empty());
+}
+
+#[test]
+fn a_target_that_appears_meanwhile_is_not_replaced() {
+    let dir = tempfile::tempdir().unwrap();
+    let (file, folder) = (dir.path().join("file"), dir.path().join("folder"));
+    let staged = (Staged::file(&file).unwrap(), Staged::dir(&folder).unwrap());
+    fs::write(&file, "other").unwrap();
+    fs::create_dir(&folder).unwrap();
+    let error = staged.0.publish(false).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Exists);
+    assert!(error.advice().unwrap().contains("--overwrite"));
+    assert_eq!(staged.1.publish(false).unwrap_err().kind(), ErrorKind::Exists);
+    assert_eq!(fs::read_to_string(&file).unwrap(), "other");
+    assert_eq!(names(dir.path()), ["file", "folder"]);
+    // The rename itself refuses too, where the look before it came too early.
+    fs::write(dir.path().join("from"), "mine").unwrap();
+    assert!(is_taken(&rename_new(&dir.path().join("from"), &file, false).unwrap_err()));
+}
+
+#[test]
+fn overwrite_replaces_files_and_whole_directories() {
+    let dir = tempfile::tempdir().unwrap();
+    let (file, folder) = (dir.path().join("file"), dir.path().join("folder"));
+    fs::write(&file, "old").unwrap();
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join("old"), "old").unwrap();
+    let staged = Staged::file(&file).unwrap();
+    fs::write(staged.path(), "new").unwrap();
+    staged.publish(true).unwrap();
+    let staged = Staged::dir(&folder).unwrap();
+    fs::write(staged.path().join("new"), "new").unwrap();
+    staged.publish(true).unwrap();
+    assert_eq!(fs::read_to_string(&file).unwrap(), "new");
+    assert_eq!(names(&folder), ["new"]);
+    assert_eq!(names(dir.path()), ["file", "folder"]);
+}
+
+#[test]
+fn devices_other_kinds_and_missing_parents_are_refused_early() {
+    let dir = tempfile::tempdir().unwrap();
+    let error = ensure_free(Path::new("/dev/full"), true).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Exists);
+    let file = dir.path().join("file");
+    fs::write(&file, "x").unwrap();
+    assert_eq!(ensure_free(&file, false).unwrap_err().kind(), ErrorKind::Exists);
+    ensure_free(&file, true).unwrap();
+    assert_eq!(ensure_free(&dir.path().join("no/out"), false).unwrap_err().kind(), ErrorKind::Missing);
+    assert_eq!(Staged::file(&dir.path().join("no/out")).unwrap_err().kind(), ErrorKind::Missing);
+    assert_eq!(Staged::file(&file.join("out")).unwrap_err().kind(), ErrorKind::Parameter);
+    assert!(Staged::dir(&file).unwrap().publish(true).is_err());
+}
+
+#[test]
+fn only_leftovers_of_dead_processes_of_this_machine_go() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut child = std::process::Command::new("true").spawn().unwrap();
+    let dead = child.id();
+    child.wait().unwrap();
+    let stale = format!(".a.fits.partial-{dead}-0-{}", host());
+    let stale_dir = format!(".b.zarr.partial-{dead}-1-{}", host());
+    let elsewhere = format!(".a.fits.partial-{dead}-0-{}x", host());
+    fs::write(dir.path().join(&stale), "").unwrap();
+    fs::create_dir(dir.path().join(&stale_dir)).unwrap();
+    fs::write(dir.path().join(&elsewhere), "").unwrap();
+    fs::write(dir.path().join(".partial-notes"), "").unwrap();
+    let living = Staged::file(&dir.path().join("live")).unwrap();
+    assert_eq!(remove_stale(dir.path()).unwrap(), 2);
+    assert!(living.path().exists());
+    let left = names(dir.path());
+    assert!(left.contains(&elsewhere) && left.contains(&".partial-notes".to_owned()) && left.len() == 3, "{left:?}");
+}
