@@ -5,6 +5,7 @@ pub mod compute;
 pub mod error;
 pub mod image;
 pub mod interrupt;
+pub mod preview;
 pub mod units;
 
 pub use error::{Error, ErrorKind, Result};
