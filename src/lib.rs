@@ -2,6 +2,7 @@
 
 pub mod cli;
 pub mod compute;
+pub mod demo;
 pub mod error;
 pub mod image;
 pub mod interrupt;
