@@ -1,0 +1,308 @@
+//! FITS images: any of them read, one f32 plane in the primary HDU written.
+//!
+//! The reading is CFITSIO's; the few bytes of a plain image are written here, so that a full disk is reported
+//! by its own cause. Header rules are left to [`super::header`].
+
+use super::cfitsio::{FitsFile, ImageInfo, Pixel};
+use super::header::{BLOCK_LENGTH, Header};
+use super::publish::{Staged, ensure_free};
+use super::{Hdu, Image, Source, first_bytes};
+use crate::error::{Error, ErrorKind, Result};
+use ndarray::{Array2, ArrayView2};
+use rayon::prelude::*;
+use std::fmt::Write as _;
+use std::io::{BufWriter, Write};
+use std::path::Path;
+
+/// Pixels converted at once where the stored type is wider than the wanted one.
+const STRIP_PIXELS: usize = 1 << 20;
+
+/// Program and version, as the cards of an output name them.
+const PROGRAM: &str = concat!("skycache-gpu ", env!("CARGO_PKG_VERSION"));
+
+/// Reads the image of a FITS file, as [`super::read`] says.
+pub(super) fn read_source(source: &Source) -> Result<Image> {
+    let (mut file, info, header) = open(source)?;
+    let (ny, nx) = plane_shape(source, &info)?;
+    let mut pixels = room(source, ny * nx)?;
+    if matches!(info.bitpix, 64 | -64) {
+        // Through f64, as CFITSIO refuses what is beyond the range of f32 where Rust gives infinity.
+        #[expect(clippy::cast_possible_truncation, reason = "f32 is the working precision")]
+        for_strips(&mut file, &info, (ny, nx), |strip: &[f64]| {
+            pixels.extend(strip.iter().map(|&pixel| pixel as f32));
+            Ok(())
+        })?;
+    } else {
+        pixels.resize(ny * nx, 0.0);
+        let find_missing = info.bitpix > 0 || info.compressed;
+        file.read(&mut vec![1; info.axes.len()], &mut pixels, find_missing)?;
+    }
+    let pixels = Array2::from_shape_vec((ny, nx), pixels).expect("as many pixels as the shape says were read");
+    Ok(Image { pixels, header })
+}
+
+/// Reads a mask, as [`super::read_mask`] says.
+pub(super) fn read_mask_source(source: &Source) -> Result<(Array2<u32>, Header)> {
+    let (mut file, info, header) = open(source)?;
+    let (ny, nx) = plane_shape(source, &info)?;
+    let mut pixels = room(source, ny * nx)?;
+    for_strips(&mut file, &info, (ny, nx), |strip: &[f64]| {
+        for &pixel in strip {
+            pixels.push(mask_pixel(pixel).map_err(|error| error.file(&source.path))?);
+        }
+        Ok(())
+    })?;
+    let pixels = Array2::from_shape_vec((ny, nx), pixels).expect("as many pixels as the shape says were read");
+    Ok((pixels, header))
+}
+
+/// A mask value from a number.
+pub(super) fn mask_pixel(pixel: f64) -> Result<u32> {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole and in range, as checked")]
+    if pixel.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(&pixel) {
+        return Ok(pixel as u32);
+    }
+    let text = format!("a mask pixel is {pixel}, expected a whole number from 0 to 4294967295");
+    Err(Error::new(ErrorKind::Damaged, text))
+}
+
+/// Writes an image as [`super::write`] says; CHECKSUM and DATASUM are set.
+pub(super) fn write(path: &Path, image: &Image, gzip: bool, overwrite: bool) -> Result<()> {
+    ensure_free(path, overwrite)?;
+    let (ny, nx) = image.pixels.dim();
+    if ny == 0 || nx == 0 {
+        let text = format!("an image of {nx} x {ny} pixels cannot be written");
+        return Err(Error::new(ErrorKind::Shape, text).file(path));
+    }
+    let data_sum = data_sum(image.pixels.view());
+    let header = output_header(&image.header, (ny, nx), data_sum)?;
+    let staged = Staged::file(path)?;
+    let refused = |cause| Error::io("write the FITS file", path, cause);
+    let mut file = BufWriter::with_capacity(1 << 20, staged.open_file()?);
+    if gzip {
+        let mut encoder = flate2::write::GzEncoder::new(&mut file, flate2::Compression::default());
+        write_bytes(&mut encoder, path, &header, image.pixels.view())?;
+        encoder.finish().map_err(refused)?;
+    } else {
+        write_bytes(&mut file, path, &header, image.pixels.view())?;
+    }
+    file.flush().map_err(refused)?;
+    drop(file);
+    staged.publish(overwrite)
+}
+
+/// Opens a file at the HDU asked for.
+fn open(source: &Source) -> Result<(FitsFile, ImageInfo, Header)> {
+    check_signature(&source.path)?;
+    let mut file = FitsFile::open(&source.path)?;
+    let mut tables = 0;
+    for hdu in 0.. {
+        if let Hdu::Number(number) = source.hdu
+            && hdu < number
+        {
+            if !file.go_to(hdu)? {
+                break;
+            }
+            continue;
+        }
+        if !file.go_to(hdu)? {
+            break;
+        }
+        let image = file.image()?;
+        tables += usize::from(image.is_none());
+        let header = match (&source.hdu, &image) {
+            (Hdu::FirstImage, Some(info)) if has_data(info) => read_header(&mut file)?,
+            (Hdu::Number(_), _) => read_header(&mut file)?,
+            (Hdu::Name(name, version), _) => {
+                let header = read_header(&mut file)?;
+                if !is_named(&header, name, *version) {
+                    continue;
+                }
+                header
+            }
+            _ => continue,
+        };
+        let Some(info) = image else {
+            return Err(Error::new(ErrorKind::Unsupported, format!("HDU {hdu} holds a table, not an image"))
+                .file(&source.path)
+                .help("choose another HDU, as in file.fits[1] or file.fits[SCI]"));
+        };
+        return Ok((file, info, header));
+    }
+    Err(no_such_hdu(source, tables))
+}
+
+fn no_such_hdu(source: &Source, tables: usize) -> Error {
+    let text = match &source.hdu {
+        Hdu::FirstImage if tables > 0 => "the file holds tables, but no image".into(),
+        Hdu::FirstImage => "the file holds no image with pixels".into(),
+        Hdu::Number(number) => format!("the file has no HDU {number}"),
+        Hdu::Name(name, None) => format!("the file has no HDU named {name}"),
+        Hdu::Name(name, Some(version)) => format!("the file has no HDU named {name} of version {version}"),
+    };
+    Error::new(ErrorKind::Missing, text).file(&source.path)
+}
+
+fn check_signature(path: &Path) -> Result<()> {
+    let start = first_bytes::<9>(path)?;
+    let compressed: [&[u8]; 3] = [b"\x1f\x8b", b"BZh", b"\x1f\x9d"];
+    if start.starts_with(b"SIMPLE  =") || compressed.iter().any(|magic| start.starts_with(magic)) {
+        return Ok(());
+    }
+    let (kind, text) = if start.is_empty() {
+        (ErrorKind::Damaged, "the file is empty")
+    } else {
+        (ErrorKind::Unsupported, "the file is neither FITS (gzip and bzip2 included) nor a Zarr array")
+    };
+    Err(Error::new(kind, text).file(path))
+}
+
+fn has_data(info: &ImageInfo) -> bool {
+    !info.axes.is_empty() && info.axes.iter().all(|&length| length > 0)
+}
+
+fn is_named(header: &Header, name: &str, version: Option<i64>) -> bool {
+    let same_name = |key| matches!(header.text(key), Ok(Some(found)) if found.trim().eq_ignore_ascii_case(name.trim()));
+    let found_version = || header.i64("EXTVER").ok().flatten().unwrap_or(1);
+    (same_name("EXTNAME") || same_name("HDUNAME")) && version.is_none_or(|version| version == found_version())
+}
+
+fn read_header(file: &mut FitsFile) -> Result<Header> {
+    Ok(Header::from_file_bytes(&file.cards()?))
+}
+
+fn plane_shape(source: &Source, info: &ImageInfo) -> Result<(usize, usize)> {
+    let lengths: Option<Vec<usize>> = info.axes.iter().map(|&length| usize::try_from(length).ok()).collect();
+    match lengths.as_deref() {
+        Some([nx, ny, rest @ ..]) if *nx > 0 && *ny > 0 && !rest.contains(&0) && nx.checked_mul(*ny).is_some() => {
+            Ok((*ny, *nx))
+        }
+        _ => {
+            let text = match info.axes.len() {
+                0 => "the HDU holds no pixels".into(),
+                1 => "the image has one axis, expected two or more".into(),
+                _ => format!("the image's axes are {:?} pixels long", info.axes),
+            };
+            Err(Error::new(ErrorKind::Shape, text).file(&source.path))
+        }
+    }
+}
+
+/// An empty vector that can take `length` elements.
+fn room<T>(source: &Source, length: usize) -> Result<Vec<T>> {
+    let mut pixels = Vec::new();
+    pixels.try_reserve_exact(length).map_err(|cause| {
+        Error::new(ErrorKind::Memory, format!("no memory for {length} pixels")).file(&source.path).cause(cause)
+    })?;
+    Ok(pixels)
+}
+
+/// Reads the first plane as whole rows, a strip at a time.
+fn for_strips<T: Pixel>(
+    file: &mut FitsFile,
+    info: &ImageInfo,
+    (ny, nx): (usize, usize),
+    mut take: impl FnMut(&[T]) -> Result<()>,
+) -> Result<()> {
+    let rows = (STRIP_PIXELS / nx).clamp(1, ny);
+    let mut strip = vec![T::MISSING; rows * nx];
+    let mut first = vec![1_i64; info.axes.len()];
+    for row in (0..ny).step_by(rows) {
+        let strip = &mut strip[..rows.min(ny - row) * nx];
+        first[1] = i64::try_from(row).expect("a row index is below NAXIS2") + 1;
+        file.read(&mut first, strip, info.bitpix > 0 || info.compressed)?;
+        take(strip)?;
+    }
+    Ok(())
+}
+
+/// The header block of an output, its CHECKSUM filled in.
+fn output_header(input: &Header, (ny, nx): (usize, usize), data_sum: u32) -> Result<String> {
+    let mut cards = input.for_writing();
+    for key in ["DATE", "PROGRAM"] {
+        cards.remove(key);
+    }
+    let mut text = format!("{:<80}", "SIMPLE  =                    T / file conforms to the FITS standard");
+    for (key, number, comment) in [("BITPIX", -32, "32-bit floating point pixels"), ("NAXIS", 2, "number of axes")] {
+        let _ = write!(text, "{:<80}", format!("{key:<8}= {number:>20} / {comment}"));
+    }
+    for (key, length) in [("NAXIS1", nx), ("NAXIS2", ny)] {
+        let _ = write!(text, "{:<80}", format!("{key:<8}= {length:>20} / length of the axis in pixels"));
+    }
+    let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S").to_string();
+    cards.set("DATE", now, "time of writing, UTC")?;
+    cards.set("PROGRAM", PROGRAM, "program that wrote this file")?;
+    cards.set("DATASUM", data_sum.to_string(), "sum of the data blocks")?;
+    cards.set("CHECKSUM", "0".repeat(16), "sum of the whole HDU, ones' complement")?;
+    text.push_str(&cards.to_cards_text());
+    text.truncate(text.trim_end().len());
+    text.extend(std::iter::repeat_n(' ', text.len().next_multiple_of(BLOCK_LENGTH) - text.len()));
+    let sum = add_words(data_sum, text.as_bytes());
+    let at = text.rfind("CHECKSUM= '").expect("the card was set above") + "CHECKSUM= '".len();
+    text.replace_range(at..at + 16, &encode_checksum(!sum));
+    Ok(text)
+}
+
+/// Writes the header, the pixels as big-endian f32 and the filling of the last block.
+fn write_bytes(to: &mut impl Write, path: &Path, header: &str, pixels: ArrayView2<f32>) -> Result<()> {
+    let refused = |cause| Error::io("write the FITS file", path, cause);
+    to.write_all(header.as_bytes()).map_err(refused)?;
+    let mut bytes = Vec::with_capacity(pixels.ncols() * 4);
+    for row in pixels.rows() {
+        crate::interrupt::check()?;
+        bytes.clear();
+        bytes.extend(row.iter().flat_map(|pixel| pixel.to_be_bytes()));
+        to.write_all(&bytes).map_err(refused)?;
+    }
+    let length = pixels.len() * 4;
+    to.write_all(&vec![0; length.next_multiple_of(BLOCK_LENGTH) - length]).map_err(refused)
+}
+
+/// The ones' complement sum of the data blocks: each pixel is one 32-bit word, and zero filling adds nothing.
+fn data_sum(pixels: ArrayView2<f32>) -> u32 {
+    let sum_row = |row: ndarray::ArrayView1<f32>| row.iter().map(|pixel| u64::from(pixel.to_bits())).sum::<u64>();
+    let rows: Vec<u64> = pixels.outer_iter().into_par_iter().map(sum_row).collect();
+    rows.into_iter().fold(0, |sum, row| fold_carries(u64::from(sum) + u64::from(fold_carries(row))))
+}
+
+/// Adds big-endian 32-bit words to a ones' complement sum.
+fn add_words(sum: u32, bytes: &[u8]) -> u32 {
+    let word = |four: &[u8]| u64::from(u32::from_be_bytes([four[0], four[1], four[2], four[3]]));
+    fold_carries(u64::from(sum) + bytes.chunks_exact(4).map(word).sum::<u64>())
+}
+
+fn fold_carries(mut sum: u64) -> u32 {
+    while sum >> 32 != 0 {
+        sum = (sum & 0xffff_ffff) + (sum >> 32);
+    }
+    u32::try_from(sum).expect("the carries are folded in")
+}
+
+/// A 32-bit sum as 16 letters and digits that add up to it; source: FITS standard 4.0, appendix J.
+fn encode_checksum(value: u32) -> String {
+    const EXCLUDED: std::ops::RangeInclusive<u8> = b':'..=b'@';
+    const EXCLUDED_TOO: std::ops::RangeInclusive<u8> = b'['..=b'`';
+    let excluded = |byte: u8| EXCLUDED.contains(&byte) || EXCLUDED_TOO.contains(&byte);
+    let mut letters = [0_u8; 16];
+    for (position, byte) in value.to_be_bytes().into_iter().enumerate() {
+        let mut quarters = [byte / 4 + b'0'; 4];
+        quarters[0] += byte % 4;
+        while quarters.iter().any(|&byte| excluded(byte)) {
+            for pair in quarters.chunks_exact_mut(2) {
+                if excluded(pair[0]) || excluded(pair[1]) {
+                    pair[0] += 1;
+                    pair[1] -= 1;
+                }
+            }
+        }
+        for (quarter, letter) in quarters.into_iter().enumerate() {
+            letters[4 * quarter + position] = letter;
+        }
+    }
+    // The value starts at column 12 of the card, one byte past a word, so the letters are rotated by one.
+    letters.rotate_right(1);
+    String::from_utf8(letters.to_vec()).expect("letters and digits are ASCII")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,335 @@
+//! Zarr arrays as images: any numeric array of v2 and v3 read, v3 written as zarr-python writes it.
+//!
+//! Decoding and encoding are zarrs'; what the arrays of a whole store are called is left to the stores.
+
+use super::header::Header;
+use super::publish::{Staged, ensure_free};
+use super::{Image, fits};
+use crate::error::{Error, ErrorKind, Result};
+use ndarray::{Array2, ArrayView2, s};
+use rayon::prelude::*;
+use serde_json::{Map, json};
+use std::path::Path;
+use std::sync::Arc;
+use zarrs::array::{Array, ArrayError, ArraySubset, Element, ElementOwned};
+use zarrs::filesystem::FilesystemStore;
+use zarrs::storage::StorageError;
+
+/// Longest side of a written chunk, pixels.
+pub const CHUNK_PX: usize = 1024;
+/// The attribute that holds the FITS cards.
+pub const HEADER_ATTRIBUTE: &str = "header";
+/// Compression of the written chunks.
+const ZSTD_LEVEL: i32 = 3;
+
+type Store = Array<FilesystemStore>;
+
+/// A pixel type that [`write_array`] writes.
+pub trait ZarrPixel: Element + Copy + PartialEq + Send + Sync {
+    /// The type's name in Zarr v3.
+    const NAME: &'static str;
+    /// The fill value as the metadata spell it.
+    fn metadata(self) -> serde_json::Value;
+    /// Whether a pixel is the fill value; NaN is equal to NaN here.
+    fn is_fill(self, fill: Self) -> bool {
+        self == fill
+    }
+}
+
+impl ZarrPixel for f32 {
+    const NAME: &'static str = "float32";
+    fn metadata(self) -> serde_json::Value {
+        match self {
+            _ if self.is_nan() => json!("NaN"),
+            f32::INFINITY => json!("Infinity"),
+            f32::NEG_INFINITY => json!("-Infinity"),
+            _ => json!(self),
+        }
+    }
+    fn is_fill(self, fill: Self) -> bool {
+        // By bits, so that -0.0 is not lost where the fill value is 0.0.
+        self.to_bits() == fill.to_bits() || (self.is_nan() && fill.is_nan())
+    }
+}
+
+impl ZarrPixel for u16 {
+    const NAME: &'static str = "uint16";
+    fn metadata(self) -> serde_json::Value {
+        json!(self)
+    }
+}
+
+impl ZarrPixel for u32 {
+    const NAME: &'static str = "uint32";
+    fn metadata(self) -> serde_json::Value {
+        json!(self)
+    }
+}
+
+/// Writes a Zarr v3 array at `dir`, which must be free; it appears whole or not at all.
+///
+/// Chunks are [`CHUNK_PX`] a side (less where the image is smaller), little-endian and zstd; a chunk that is
+/// `fill` everywhere is not written. Encoded on all threads; a signal stops it between chunks.
+///
+/// # Errors
+/// [`ErrorKind::Exists`] if `dir` is there; [`ErrorKind::NoSpace`], [`ErrorKind::Io`] or
+/// [`ErrorKind::Interrupted`] if it cannot be finished.
+pub fn write_array<T: ZarrPixel>(
+    dir: &Path,
+    pixels: ArrayView2<T>,
+    fill: T,
+    attributes: &Map<String, serde_json::Value>,
+) -> Result<()> {
+    ensure_free(dir, false)?;
+    let staged = stage_array(dir, pixels, fill, attributes)?;
+    staged.publish(false)
+}
+
+/// Writes a staged Zarr v3 array as [`write_array`] does, and leaves its publishing to the caller.
+///
+/// # Errors
+/// As [`write_array`].
+pub fn stage_array<T: ZarrPixel>(
+    dir: &Path,
+    pixels: ArrayView2<T>,
+    fill: T,
+    attributes: &Map<String, serde_json::Value>,
+) -> Result<Staged> {
+    let (ny, nx) = pixels.dim();
+    if ny == 0 || nx == 0 {
+        let text = format!("an image of {nx} x {ny} pixels cannot be written");
+        return Err(Error::new(ErrorKind::Shape, text).file(dir));
+    }
+    let (chunk_ny, chunk_nx) = (ny.min(CHUNK_PX), nx.min(CHUNK_PX));
+    let metadata = json!({
+        "shape": [ny, nx],
+        "data_type": T::NAME,
+        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [chunk_ny, chunk_nx]}},
+        "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
+        "fill_value": fill.metadata(),
+        "codecs": [
+            {"name": "bytes", "configuration": {"endian": "little"}},
+            {"name": "zstd", "configuration": {"level": ZSTD_LEVEL, "checksum": false}},
+        ],
+        "attributes": attributes,
+        "zarr_format": 3,
+        "node_type": "array",
+        "storage_transformers": [],
+    });
+    let staged = Staged::dir(dir)?;
+    let text = serde_json::to_string_pretty(&metadata).expect("JSON values have text keys only");
+    std::fs::write(staged.path().join("zarr.json"), text)
+        .map_err(|cause| Error::io("write the array's metadata", dir, cause))?;
+    let array = open_store(staged.path()).map_err(|error| error.file(dir))?;
+    let chunks: Vec<(usize, usize)> = (0..ny.div_ceil(chunk_ny))
+        .flat_map(|row| (0..nx.div_ceil(chunk_nx)).map(move |column| (row, column)))
+        .collect();
+    chunks.into_par_iter().try_for_each(|(row, column)| {
+        crate::interrupt::check()?;
+        let (y, x) = (row * chunk_ny, column * chunk_nx);
+        let part = pixels.slice(s![y..(y + chunk_ny).min(ny), x..(x + chunk_nx).min(nx)]);
+        if part.iter().all(|pixel| pixel.is_fill(fill)) {
+            return Ok(());
+        }
+        // Chunks at the far edges are stored whole, with fill values beyond the image.
+        let mut chunk = Array2::from_elem((chunk_ny, chunk_nx), fill);
+        chunk.slice_mut(s![..part.nrows(), ..part.ncols()]).assign(&part);
+        let indices = [row as u64, column as u64];
+        array.store_chunk(&indices, chunk.into_raw_vec_and_offset().0).map_err(|cause| storing(dir, cause))
+    })?;
+    Ok(staged)
+}
+
+/// Reads the first plane of an array, as [`super::read`] says.
+pub(super) fn read(dir: &Path) -> Result<Image> {
+    let array = open(dir)?;
+    let (shape, subset) = first_plane(dir, &array)?;
+    let pixels = numbers(dir, &array, &subset)?;
+    let pixels = Array2::from_shape_vec(shape, pixels).expect("the plane has as many pixels as its shape says");
+    Ok(Image { pixels, header: read_header(dir, &array)? })
+}
+
+/// Reads a mask, as [`super::read_mask`] says.
+pub(super) fn read_mask(dir: &Path) -> Result<(Array2<u32>, Header)> {
+    let array = open(dir)?;
+    let (shape, subset) = first_plane(dir, &array)?;
+    let pixels = mask_numbers(dir, &array, &subset)?;
+    let pixels = Array2::from_shape_vec(shape, pixels).expect("the plane has as many pixels as its shape says");
+    Ok((pixels, read_header(dir, &array)?))
+}
+
+/// Writes an image as [`super::write`] says, its cards in the attribute `header`.
+pub(super) fn write(path: &Path, image: &Image, overwrite: bool) -> Result<()> {
+    ensure_free(path, overwrite)?;
+    let mut attributes = Map::new();
+    let header = image.header.for_writing();
+    if !header.is_empty() {
+        attributes.insert(HEADER_ATTRIBUTE.into(), header.to_cards_text().into());
+    }
+    stage_array(path, image.pixels.view(), f32::NAN, &attributes)?.publish(overwrite)
+}
+
+/// Opens an array, or says what else the directory is.
+fn open(dir: &Path) -> Result<Store> {
+    if is_array(dir) {
+        return open_store(dir).map_err(|error| error.file(dir));
+    }
+    let is_group = ["zarr.json", ".zgroup", ".zmetadata"].iter().any(|name| dir.join(name).is_file());
+    let mut arrays = Vec::new();
+    find_arrays(dir, "", &mut arrays);
+    if arrays.is_empty() {
+        let (kind, what) = match is_group {
+            true => (ErrorKind::Missing, "the Zarr group holds no array"),
+            false => (ErrorKind::Unsupported, "the directory is not a Zarr array"),
+        };
+        return Err(Error::new(kind, what).file(dir));
+    }
+    let (shown, more) = (arrays.len().min(LISTED_ARRAYS), arrays.len().saturating_sub(LISTED_ARRAYS));
+    let mut list = arrays[..shown].join(", ");
+    if more > 0 {
+        list.push_str(&format!(" and {more} more"));
+    }
+    Err(Error::new(ErrorKind::Unsupported, format!("the input is a Zarr group, expected one of its arrays: {list}"))
+        .file(dir)
+        .help(format!("name an array, as in {}", dir.join(&arrays[0]).display())))
+}
+
+/// Arrays an error names.
+const LISTED_ARRAYS: usize = 20;
+
+fn is_array(dir: &Path) -> bool {
+    if dir.join(".zarray").is_file() {
+        return true;
+    }
+    let Ok(text) = std::fs::read(dir.join("zarr.json")) else { return false };
+    // Metadata that are not JSON belong to an array for all one knows; opening it will say what is wrong.
+    serde_json::from_slice::<serde_json::Value>(&text).map_or(true, |json| json["node_type"] != "group")
+}
+
+/// Names of the arrays under a group, sorted.
+fn find_arrays(dir: &Path, prefix: &str, names: &mut Vec<String>) {
+    let Ok(entries) = std::fs::read_dir(dir) else { return };
+    let mut children: Vec<_> = entries.flatten().filter(|entry| entry.path().is_dir()).collect();
+    children.sort_by_key(std::fs::DirEntry::file_name);
+    for child in children {
+        let name = child.file_name().to_string_lossy().into_owned();
+        if name.starts_with('.') {
+            continue;
+        }
+        if is_array(&child.path()) {
+            names.push(format!("{prefix}{name}"));
+        } else {
+            find_arrays(&child.path(), &format!("{prefix}{name}/"), names);
+        }
+    }
+}
+
+fn open_store(dir: &Path) -> Result<Store> {
+    let refused = |text: &str| Error::new(ErrorKind::Damaged, format!("cannot open the Zarr array: {text}"));
+    let store = FilesystemStore::new(dir).map_err(|cause| refused("the path is not usable").cause(cause))?;
+    Array::open(Arc::new(store), "/").map_err(|cause| refused("its metadata cannot be used").cause(cause))
+}
+
+/// Shape and place of the first plane: the last two axes are y and x.
+fn first_plane(dir: &Path, array: &Store) -> Result<((usize, usize), ArraySubset)> {
+    let shape = array.shape();
+    let lengths: Option<Vec<usize>> = shape.iter().map(|&length| usize::try_from(length).ok()).collect();
+    match lengths.as_deref() {
+        Some([front @ .., ny, nx]) if *ny > 0 && *nx > 0 && !front.contains(&0) && ny.checked_mul(*nx).is_some() => {
+            let mut ranges = vec![0..1; front.len()];
+            ranges.extend([0..*ny as u64, 0..*nx as u64]);
+            Ok(((*ny, *nx), ArraySubset::new_with_ranges(&ranges)))
+        }
+        _ => {
+            let text = format!("the array's shape is {shape:?}, expected two axes or more and no empty one");
+            Err(Error::new(ErrorKind::Shape, text).file(dir))
+        }
+    }
+}
+
+fn read_header(dir: &Path, array: &Store) -> Result<Header> {
+    match array.attributes().get(HEADER_ATTRIBUTE) {
+        Some(serde_json::Value::String(text)) => {
+            Header::from_cards_text(text).map_err(|error| error.file(dir.join("zarr.json")))
+        }
+        _ => Ok(Header::new()),
+    }
+}
+
+/// The elements of a part of an array, each converted.
+fn elements<T: ElementOwned, U>(
+    dir: &Path,
+    array: &Store,
+    part: &ArraySubset,
+    convert: impl Fn(T) -> U,
+) -> Result<Vec<U>> {
+    let elements: Vec<T> = array
+        .retrieve_array_subset(part)
+        .map_err(|cause| Error::new(ErrorKind::Damaged, "cannot decode the Zarr array").file(dir).cause(cause))?;
+    Ok(elements.into_iter().map(convert).collect())
+}
+
+/// Pixels of any numeric type as f32.
+#[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "f32 is the working precision")]
+fn numbers(dir: &Path, array: &Store, part: &ArraySubset) -> Result<Vec<f32>> {
+    match type_name(array).as_str() {
+        "float32" => elements(dir, array, part, |pixel: f32| pixel),
+        "float64" => elements(dir, array, part, |pixel: f64| pixel as f32),
+        "float16" => elements(dir, array, part, |bits: half::f16| f32::from(bits)),
+        "int8" => elements(dir, array, part, |pixel: i8| f32::from(pixel)),
+        "uint8" => elements(dir, array, part, |pixel: u8| f32::from(pixel)),
+        "int16" => elements(dir, array, part, |pixel: i16| f32::from(pixel)),
+        "uint16" => elements(dir, array, part, |pixel: u16| f32::from(pixel)),
+        "int32" => elements(dir, array, part, |pixel: i32| pixel as f32),
+        "uint32" => elements(dir, array, part, |pixel: u32| pixel as f32),
+        "int64" => elements(dir, array, part, |pixel: i64| pixel as f32),
+        "uint64" => elements(dir, array, part, |pixel: u64| pixel as f32),
+        "bool" => elements(dir, array, part, |pixel: bool| f32::from(u8::from(pixel))),
+        other => Err(not_numeric(dir, other)),
+    }
+}
+
+/// Pixels of any numeric type as mask values.
+fn mask_numbers(dir: &Path, array: &Store, part: &ArraySubset) -> Result<Vec<u32>> {
+    let whole = |pixel: f64| fits::mask_pixel(pixel);
+    let pixels: Vec<Result<u32>> = match type_name(array).as_str() {
+        "uint8" => return elements(dir, array, part, |pixel: u8| u32::from(pixel)),
+        "uint16" => return elements(dir, array, part, |pixel: u16| u32::from(pixel)),
+        "uint32" => return elements(dir, array, part, |pixel: u32| pixel),
+        "bool" => return elements(dir, array, part, |pixel: bool| u32::from(pixel)),
+        "int8" => elements(dir, array, part, |pixel: i8| whole(f64::from(pixel)))?,
+        "int16" => elements(dir, array, part, |pixel: i16| whole(f64::from(pixel)))?,
+        "int32" => elements(dir, array, part, |pixel: i32| whole(f64::from(pixel)))?,
+        #[expect(clippy::cast_precision_loss, reason = "exact in the range that is accepted")]
+        "int64" => elements(dir, array, part, |pixel: i64| whole(pixel as f64))?,
+        #[expect(clippy::cast_precision_loss, reason = "exact in the range that is accepted")]
+        "uint64" => elements(dir, array, part, |pixel: u64| whole(pixel as f64))?,
+        "float32" => elements(dir, array, part, |pixel: f32| whole(f64::from(pixel)))?,
+        "float64" => elements(dir, array, part, whole)?,
+        other => return Err(not_numeric(dir, other)),
+    };
+    pixels.into_iter().collect::<Result<_>>().map_err(|error| error.file(dir))
+}
+
+fn not_numeric(dir: &Path, name: &str) -> Error {
+    Error::new(ErrorKind::Unsupported, format!("the array holds {name}, expected numbers")).file(dir)
+}
+
+/// The Zarr v3 name of the element type.
+fn type_name(array: &Store) -> String {
+    array.data_type().name_v3().map_or_else(|| format!("{:?}", array.data_type()), |name| name.into_owned())
+}
+
+/// A chunk that could not be stored; a full disk keeps its own kind.
+fn storing(dir: &Path, cause: ArrayError) -> Error {
+    match cause {
+        ArrayError::StorageError(StorageError::IOError(cause)) => {
+            let cause = cause.raw_os_error().map_or_else(|| cause.kind().into(), std::io::Error::from_raw_os_error);
+            Error::io("write a chunk", dir, cause)
+        }
+        other => Error::new(ErrorKind::Io, "cannot write a chunk").file(dir).cause(other),
+    }
+}
+
+#[cfg(test)]
+mod tests;
