@@ -77,4 +77,6 @@ impl Common {
 pub enum Command {
     /// Blur an image with a Gaussian PSF
     Convolve(super::convolve::Options),
+    /// Make a picture of an image
+    Preview(super::preview::Options),
 }

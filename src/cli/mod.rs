@@ -8,6 +8,7 @@ pub mod exit;
 pub mod report;
 
 mod convolve;
+mod preview;
 
 use args::{Args, Command};
 use clap::Parser;
@@ -42,5 +43,6 @@ fn run(args: &Args) -> crate::Result<Exit> {
     args.common.apply()?;
     match &args.command {
         Command::Convolve(options) => convolve::run(options, &args.common),
+        Command::Preview(options) => preview::run(options, &args.common),
     }
 }

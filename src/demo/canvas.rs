@@ -50,8 +50,7 @@ impl<'a> Canvas<'a> {
     pub fn star(&mut self, star: &Star) {
         let beta = f64::from(MOFFAT_BETA);
         let alpha = self.band.fwhm_px / (2.0 * (2_f64.powf(beta.recip()) - 1.0).sqrt());
-        let peak =
-            self.band.flux(star.mag, star.color) * (beta - 1.0) / (std::f64::consts::PI * alpha * alpha);
+        let peak = self.band.flux(star.mag, star.color) * (beta - 1.0) / (std::f64::consts::PI * alpha * alpha);
         let reach_of = |level: f64| alpha * ((peak / level).powf(beta.recip()) - 1.0).max(0.0).sqrt();
         let reach = reach_of(FAINTEST * self.band.sky_std).min(MAX_REACH_PX);
         let core_px = reach_of(self.band.saturation);

@@ -45,7 +45,10 @@ impl Stack {
     /// of BSCALE and cut to the range of 16 bits; NaN stays NaN.
     pub fn encode(&self, flux: f32) -> f32 {
         let counts = f64::from(flux) * self.exposure_s;
-        let value = ALPHA * ((counts - self.offset) / (2.0 * self.softening)).asinh();
+        let ratio = (counts - self.offset) / (2.0 * self.softening);
+        // asinh by its definition: the library's care for the last digits takes time and is lost in the
+        // steps of BSCALE.
+        let value = ALPHA * (ratio.abs() + (ratio * ratio + 1.0).sqrt()).ln().copysign(ratio);
         let step = ((value - BZERO) / BSCALE).round().clamp(-32_767.0, 32_766.0);
         (BZERO + BSCALE * step) as f32
     }

@@ -10,15 +10,19 @@
 //! canvas.rs  drawing them on one cell        encoding.rs flux to stored pixels, and their header
 //! sky.rs     all of it for one cell and band
 //! list.rs    the CSV list of skycells        picture.rs  cells put together, before and after
+//! data_root.rs  the input store and the list, on disk
 //! ```
 //!
 //! Running the pipeline on it is left to the command.
 
 pub mod band;
 mod canvas;
+mod data_root;
 mod encoding;
 pub mod layout;
 pub mod list;
 pub mod picture;
 pub mod sky;
 mod sources;
+
+pub use data_root::{DataRoot, write_data_root};
