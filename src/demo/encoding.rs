@@ -152,7 +152,7 @@ mod tests {
     fn the_header_is_whole_records_of_cards() {
         let layout = Layout::demo();
         let header = Stack::new(CELL, &BANDS[1], 7).header(&layout, CELL, &BANDS[1]);
-        assert!(header.is_ascii() && header.len() % RECORD_LENGTH == 0);
+        assert!(header.is_ascii() && header.len().is_multiple_of(RECORD_LENGTH));
         let cards: Vec<&str> = (0..header.len() / 80).map(|n| header[n * 80..][..80].trim_end()).collect();
         assert!(cards.contains(&"CRPIX1  =               1698.5"), "{cards:?}");
         assert!(cards.contains(&"HIERARCH FPA.FILTERID = 'i.00000 '"));

@@ -68,10 +68,9 @@ impl FromStr for LimitsRule {
 
     /// `zscale`, `minmax`, `percentile:P` with 0 < P <= 100, or `LOW,HIGH` with LOW < HIGH.
     fn from_str(text: &str) -> Result<Self> {
-        let refused = || {
-            Error::new(ErrorKind::Parameter, format!("{text:?} are no display limits"))
-                .help("write zscale, minmax, percentile:99.5 or two rising numbers such as -1,20")
-        };
+        // The advice is part of the sentence: the command line's parser shows nothing else.
+        let choices = "write zscale, minmax, percentile:99.5 or two rising numbers such as -1,20";
+        let refused = || Error::new(ErrorKind::Parameter, format!("{text:?} are no display limits; {choices}"));
         match text.trim() {
             "zscale" => return Ok(Self::Zscale),
             "minmax" => return Ok(Self::MinMax),

@@ -111,10 +111,9 @@ impl FromStr for Rgba {
         if text == "transparent" {
             return Ok(Self::TRANSPARENT);
         }
-        let refused = || {
-            Error::new(ErrorKind::Parameter, format!("{text:?} is no colour"))
-                .help("write it as #4060a0, or transparent")
-        };
+        // The advice is part of the sentence: the command line's parser shows nothing else.
+        let choices = "write it as #4060a0 or #4060a080, or transparent";
+        let refused = || Error::new(ErrorKind::Parameter, format!("{text:?} is no colour; {choices}"));
         let digits = text.strip_prefix('#').unwrap_or(text);
         let plain = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
         let value = u32::from_str_radix(digits, 16).ok().filter(|_| plain).ok_or_else(refused)?;
