@@ -2,11 +2,13 @@
 
 pub mod cli;
 pub mod compute;
+pub mod demo;
 pub mod error;
 pub mod image;
 pub mod interrupt;
 pub mod ps1;
 pub mod skycell;
+pub mod preview;
 pub mod units;
 
 pub use error::{Error, ErrorKind, Result};

@@ -83,4 +83,6 @@ pub enum Command {
     Completions(super::generate::Completions),
     /// Write the man pages, one a command
     ManPages(super::generate::ManPages),
+    /// Make a picture of an image
+    Preview(super::preview::Options),
 }

@@ -9,6 +9,7 @@ pub mod report;
 
 mod convolve;
 mod generate;
+mod preview;
 
 use args::{Args, Command};
 use clap::Parser;
@@ -45,5 +46,6 @@ fn run(args: &Args) -> crate::Result<Exit> {
         Command::Convolve(options) => convolve::run(options, &args.common),
         Command::Completions(options) => generate::run_completions(options, &args.common),
         Command::ManPages(options) => generate::run_man_pages(options, &args.common),
+        Command::Preview(options) => preview::run(options, &args.common),
     }
 }
