@@ -347,7 +347,7 @@ def judge_file(path):
     assert "MISSING" not in done.stdout + done.stderr, "no checksum"
     if shutil.which("fitsverify"):
         done = subprocess.run(["fitsverify", "-e", str(path)], capture_output=True, text=True, check=False)
-        assert done.returncode == 0 and "0 warnings and 0 errors" in done.stdout, done.stdout + done.stderr
+        assert done.returncode == 0 and "found 0 warning(s) and 0 error(s)" in done.stdout, done.stdout + done.stderr
 
 
 def test_the_judges_of_files_find_a_flipped_byte(tmp_path):
