@@ -28,10 +28,14 @@ case $SKYCACHE_BIN in
     *) SKYCACHE_BIN=$root/$SKYCACHE_BIN ;;
 esac
 export SKYCACHE_BIN
-# The caches of the suite live in its own temporary folders.
 export PYTHONDONTWRITEBYTECODE=1
 
 if [ $# -eq 0 ]; then
     set -- oracle/
 fi
-exec "$python" -m pytest -c oracle/pytest.ini --rootdir=oracle -p no:cacheprovider -q "$@"
+# A folder of its own: pytest's shared one is cleaned by whichever run ends first.
+scratch=$(mktemp -d "${TMPDIR:-/tmp}/skycache-oracle.XXXXXX")
+trap 'rm -rf "$scratch"' EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+"$python" -m pytest -c oracle/pytest.ini --rootdir=oracle -p no:cacheprovider --basetemp="$scratch/run" -q "$@"

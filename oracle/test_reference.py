@@ -4,6 +4,7 @@ Needs no binary.
 """
 
 import csv
+import json
 import warnings
 
 import numpy as np
@@ -15,6 +16,7 @@ from scipy.ndimage import gaussian_filter
 
 import assembly
 import convolution
+import freeze
 import geometries
 import ps1_run
 import skystore
@@ -402,3 +404,37 @@ def test_the_cards_give_the_tangent_projection(matrix):
 @pytest.mark.parametrize("name", ["skycell.0812.045", "rings.v3.skycell.0812.045", "skycell.812.045", "812.045"])
 def test_all_spellings_of_a_name_mean_one_cell(name):
     assert skystore.parse_name(name) == (812, (4, 5))
+
+
+# --- the frozen fixtures ----------------------------------------------------------------
+
+
+def nearly_equal(a, b, path=""):
+    if isinstance(a, dict):
+        assert a.keys() == b.keys(), path
+        for key in a:
+            nearly_equal(a[key], b[key], f"{path}/{key}")
+    elif isinstance(a, list):
+        assert len(a) == len(b), path
+        for i, (x, y) in enumerate(zip(a, b, strict=True)):
+            nearly_equal(x, y, f"{path}[{i}]")
+    elif isinstance(a, float) and isinstance(b, float):
+        assert a == pytest.approx(b, rel=1e-11, abs=1e-12), path
+    else:
+        assert a == b, path
+
+
+def test_the_frozen_fixtures_are_what_the_oracle_gives(tmp_path):
+    freeze.main(tmp_path)
+    made = sorted(p.name for p in tmp_path.iterdir())
+    assert made == sorted(p.name for p in freeze.FOLDER.glob("*.json"))
+    for name in made:
+        nearly_equal(json.loads((tmp_path / name).read_text()), json.loads((freeze.FOLDER / name).read_text()), name)
+    assert sum(p.stat().st_size for p in freeze.FOLDER.iterdir()) < 400_000
+
+
+def test_an_altered_fixture_is_found():
+    with pytest.raises(AssertionError):
+        nearly_equal({"samples": [[1, 2, 0.5]]}, {"samples": [[1, 2, 0.5 + 1e-9]]})
+    with pytest.raises(AssertionError):
+        nearly_equal({"samples": [[1, 2, None]]}, {"samples": [[1, 2, 0.0]]})
