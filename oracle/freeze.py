@@ -99,7 +99,7 @@ GEOMETRIES = {
     # Mostly zero: results beyond the radius are exactly zero; one cell holds nothing.
     "canonical_deltas": ("canonical", 560, 500, 5.0, 20, [(0, 0, "delta"), (0, 1, "delta"), (1, 0, "hash"), (1, 1, "nan")]),
     # Rows that start at different x lose columns; the last row loses its top strip; one cell does not fit.
-    "legacy_ragged": ("legacy", 540, 970, 20.0, 157, [(2, 1, "hash"), (2, 2, "ramp"), (3, 2, "hash"), (3, 3, "hash"), (4, 1, "hash")]),
+    "legacy_ragged": ("legacy", 980, 970, 20.0, 157, [(2, 1, "hash"), (2, 2, "ramp"), (3, 2, "hash"), (3, 3, "hash"), (4, 1, "hash")]),
 }
 
 
