@@ -21,7 +21,9 @@ class Run:
         return json.loads(self.stdout)
 
     def expect(self, *codes):
-        assert self.code in codes, f"exit code {self.code}, expected {codes}\n{self.stdout[-2000:]}\n{self.stderr[-4000:]}"
+        assert self.code in codes, (
+            f"exit code {self.code}, expected {codes}\n{self.stdout[-2000:]}\n{self.stderr[-4000:]}"
+        )
         return self
 
 

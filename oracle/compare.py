@@ -39,7 +39,9 @@ def assert_plane(got, want, tolerance, zeros=None, undecided=None, label="plane"
         touched = zeros & judged & (got != 0.0)
         if touched.any():
             y, x = np.argwhere(touched)[0]
-            raise AssertionError(f"{label}: {touched.sum()} pixels should be exactly 0, first ({y}, {x}): {got[y, x]!r}")
+            raise AssertionError(
+                f"{label}: {touched.sum()} pixels should be exactly 0, first ({y}, {x}): {got[y, x]!r}"
+            )
 
 
 def assert_same_bits(a, b, label="planes"):

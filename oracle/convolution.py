@@ -19,7 +19,7 @@ from assembly import reach, taps
 
 NAN_RULES = ("zero", "interpolate", "propagate")
 EDGE_RULES = ("zero", "reflect", "nearest", "renormalize")
-FWHM_PER_SIGMA = 2.0 * np.sqrt(2.0 * np.log(2.0))
+FWHM_PER_SIGMA = float(2.0 * np.sqrt(2.0 * np.log(2.0)))
 
 
 @dataclass

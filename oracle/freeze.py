@@ -95,11 +95,32 @@ def record(rng, image, zeros, count):
 
 GEOMETRIES = {
     # Ragged, a hole, four cells deep in overlap.
-    "canonical_ragged": ("canonical", 510, 525, 60.0, 470, [(3, 2, "hash"), (3, 3, "hash"), (4, 1, "ramp"), (4, 3, "hash"), (5, 2, "delta")]),
+    "canonical_ragged": (
+        "canonical",
+        510,
+        525,
+        60.0,
+        470,
+        [(3, 2, "hash"), (3, 3, "hash"), (4, 1, "ramp"), (4, 3, "hash"), (5, 2, "delta")],
+    ),
     # Mostly zero: results beyond the radius are exactly zero; one cell holds nothing.
-    "canonical_deltas": ("canonical", 560, 500, 5.0, 20, [(0, 0, "delta"), (0, 1, "delta"), (1, 0, "hash"), (1, 1, "nan")]),
+    "canonical_deltas": (
+        "canonical",
+        560,
+        500,
+        5.0,
+        20,
+        [(0, 0, "delta"), (0, 1, "delta"), (1, 0, "hash"), (1, 1, "nan")],
+    ),
     # Rows that start at different x lose columns; the last row loses its top strip; one cell does not fit.
-    "legacy_ragged": ("legacy", 980, 970, 20.0, 157, [(2, 1, "hash"), (2, 2, "ramp"), (3, 2, "hash"), (3, 3, "hash"), (4, 1, "hash")]),
+    "legacy_ragged": (
+        "legacy",
+        980,
+        970,
+        20.0,
+        157,
+        [(2, 1, "hash"), (2, 2, "ramp"), (3, 2, "hash"), (3, 3, "hash"), (4, 1, "hash")],
+    ),
 }
 
 
@@ -131,7 +152,10 @@ def freeze_bands():
     bands = {b: (stored_band(i, height, width), *scalings[i]) for i, b in enumerate(assembly.BANDS)}
     masks = {b: mask_band(i, height, width).astype(np.uint16) for i, b in enumerate(assembly.BANDS)}
     out = {"format": FORMAT, "width": width, "height": height}
-    out["bands"] = [{"band": b, "index": i, "boffset": s[0], "bsoften": s[1], "exptime": s[2]} for i, (b, s) in enumerate(zip(assembly.BANDS, scalings, strict=True))]
+    out["bands"] = [
+        {"band": b, "index": i, "boffset": s[0], "bsoften": s[1], "exptime": s[2]}
+        for i, (b, s) in enumerate(zip(assembly.BANDS, scalings, strict=True))
+    ]
     out["results"] = []
     for present in ("rizy", "iy"):
         rng = np.random.default_rng(len(present))

@@ -132,7 +132,10 @@ def check_overlaps(output, sky):
                 bottom, right = np.minimum(corner[a], corner[b]) + np.array([projection.height, projection.width])
                 if top >= bottom or left >= right:
                     continue
-                views = [planes[k][top - corner[k][0] : bottom - corner[k][0], left - corner[k][1] : right - corner[k][1]] for k in (a, b)]
+                views = [
+                    planes[k][top - corner[k][0] : bottom - corner[k][0], left - corner[k][1] : right - corner[k][1]]
+                    for k in (a, b)
+                ]
                 assert_same_bits(*views, label=f"cells {a} and {b}")
                 compared += views[0].size
     return compared

@@ -308,7 +308,11 @@ def list_rows(sky):
                 | {"RA": cards["CRVAL1"], "DEC": cards["CRVAL2"]}
                 | {f"RA_Corner{i}": cards["CRVAL1"] for i in range(1, 5)}
                 | {f"DEC_Corner{i}": cards["CRVAL2"] for i in range(1, 5)}
-                | {"pad_skycell_top": "skycell.2600.011/skycell.2601.019", "pad_skycell_right": "", "pad_skycell_left": "None"}
+                | {
+                    "pad_skycell_top": "skycell.2600.011/skycell.2601.019",
+                    "pad_skycell_right": "",
+                    "pad_skycell_left": "None",
+                }
                 | {"special_padding_needed": False, "special_padding_flags": str([False] * 8)}
                 | {"pixel_indices": printed, "pixel_indices_num_pix": pixels.size}
             )

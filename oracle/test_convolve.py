@@ -111,7 +111,9 @@ def test_random_images_without_holes(tmp_path, edge):
         check(got, convolve(stored, sigma, radius, "zero", edge), label=f"{ny} x {nx}, sigma {sigma}, radius {radius}")
 
 
-@pytest.mark.parametrize("shape,sigma,radius", [((1000, 1300), 60.0, 470), ((900, 700), 25.0, 200), ((1025, 800), 40.0, 160)])
+@pytest.mark.parametrize(
+    "shape,sigma,radius", [((1000, 1300), 60.0, 470), ((900, 700), 25.0, 200), ((1025, 800), 40.0, 160)]
+)
 def test_large_images_with_spikes(tmp_path, shape, sigma, radius):
     rng = np.random.default_rng(29)
     image = np.zeros(shape)
@@ -227,7 +229,9 @@ def test_scaling_and_blank_are_applied(tmp_path):
 
 def test_fwhm_is_another_way_to_say_sigma(tmp_path):
     image = np.random.default_rng(53).normal(size=(90, 80)).astype(np.float32)
-    got, _, _ = convolve_file(tmp_path, image, f"--fwhm-px={5.0 * FWHM_PER_SIGMA!r}", "--psf-radius=20", "--nan=zero", "--edge=zero")
+    got, _, _ = convolve_file(
+        tmp_path, image, f"--fwhm-px={5.0 * FWHM_PER_SIGMA!r}", "--psf-radius=20", "--nan=zero", "--edge=zero"
+    )
     check(got, convolve(image, 5.0, 20))
 
 
@@ -372,7 +376,16 @@ def test_output_files_are_sound_and_keep_the_cards(tmp_path, nan):
     hdu.header["HISTORY"] = "a step to keep"
     source, target, coverage = (tmp_path / n for n in ("in.fits", "out.fits", "coverage.fits"))
     hdu.writeto(source)
-    run("convolve", source, "-o", target, *options_of(3.0, 12, nan, "renormalize"), "--coverage", coverage, home=tmp_path).expect(0)
+    run(
+        "convolve",
+        source,
+        "-o",
+        target,
+        *options_of(3.0, 12, nan, "renormalize"),
+        "--coverage",
+        coverage,
+        home=tmp_path,
+    ).expect(0)
 
     for path in (target, coverage):
         judge_file(path)

@@ -55,26 +55,29 @@ def test_legacy_equals_the_oracle(sky_on_disk):
         planes, gone = legacy(p.planes(), p.listed, sigma, radius, (p.height, p.width))
         expected |= {(p.number, key): result for key, result in planes.items()}
         dropped += [(p.number, key) for key in gone]
-    output = run_ps1(twin_root(root, root / "legacy"), "--assembly", "legacy", *psf(sigma, radius), code=1 if dropped else 0)
+    output = run_ps1(
+        twin_root(root, root / "legacy"), "--assembly", "legacy", *psf(sigma, radius), code=1 if dropped else 0
+    )
     assert rejected(output.report, sky.projections[0].number) == sorted(dropped)
     ps1_run.check_pixels(output, sky, expected)
     ps1_run.check_world(output, sky)
     ps1_run.check_metadata(output, sky, sigma, radius, "legacy", positions=False)
 
 
-def test_the_number_of_threads_changes_no_byte(sky_on_disk):
+def test_threads_and_memory_change_no_byte(sky_on_disk):
     name, _, root = sky_on_disk
     if name not in ("overlapping_many", "ragged_starts", "gaps", "two_projections", "many_chunks"):
         pytest.skip("five geometries are enough")
     stores = []
-    for threads in (1, 2):
-        output = run_ps1(twin_root(root, root / f"threads_{threads}"), "--threads", threads)
+    for i, options in enumerate([("--threads", 1), ("--threads", 2), ("--threads", 2, "--memory-budget", "512MiB")]):
+        output = run_ps1(twin_root(root, root / f"bytes_{i}"), *options)
         folder = output.folder / "convolved_images.zarr"
         stores.append({p.relative_to(folder): p.read_bytes() for p in folder.rglob("c/*/*") if p.is_file()})
-    assert stores[0].keys() == stores[1].keys()
     assert stores[0]
-    different = [str(p) for p in stores[0] if stores[0][p] != stores[1][p]]
-    assert not different, different
+    for other in stores[1:]:
+        assert stores[0].keys() == other.keys()
+        different = [str(p) for p in other if stores[0][p] != other[p]]
+        assert not different, different
 
 
 def test_a_second_run_changes_no_pixel(sky_on_disk):

@@ -50,7 +50,9 @@ def test_the_response_to_a_unit_pixel_has_the_golden_peak():
     np.testing.assert_allclose(assembly.blur(image, 60.0, 470)[0, 0], 4.4209704e-05, rtol=1e-7)
 
 
-@pytest.mark.parametrize("shape,sigma,radius", [((80, 90), 7.0, 25), ((300, 5), 60.0, 470), ((1, 1), 2.0, 9), ((701, 690), 60.0, 470)])
+@pytest.mark.parametrize(
+    "shape,sigma,radius", [((80, 90), 7.0, 25), ((300, 5), 60.0, 470), ((1, 1), 2.0, 9), ((701, 690), 60.0, 470)]
+)
 def test_blur_is_scipys_gaussian_filter(shape, sigma, radius):
     image = np.random.default_rng(1).normal(size=shape)
     want = gaussian_filter(image, sigma, mode="constant", radius=radius)
@@ -285,7 +287,9 @@ def one_pixel(image, y, x, k, nan, edge, min_coverage, preserve_nan):
 
 @pytest.mark.parametrize("edge", EDGE_RULES)
 @pytest.mark.parametrize("nan", NAN_RULES)
-@pytest.mark.parametrize("shape,sigma,radius", [((6, 9), 1.2, 3), ((1, 1), 2.0, 4), ((3, 1), 3.0, 8), ((2, 5), 0.8, 13)])
+@pytest.mark.parametrize(
+    "shape,sigma,radius", [((6, 9), 1.2, 3), ((1, 1), 2.0, 4), ((3, 1), 3.0, 8), ((2, 5), 0.8, 13)]
+)
 def test_convolution_follows_the_rules_pixel_by_pixel(shape, sigma, radius, nan, edge):
     rng = np.random.default_rng(abs(hash((shape, radius))) % 1000)
     image = rng.normal(size=shape)
@@ -300,7 +304,9 @@ def test_convolution_follows_the_rules_pixel_by_pixel(shape, sigma, radius, nan,
             assert result.image[y, x] == pytest.approx(want, abs=1e-12, nan_ok=True), (y, x)
 
 
-@pytest.mark.parametrize("edge,boundary", [("zero", {"boundary": "fill", "fill_value": 0.0}), ("nearest", {"boundary": "extend"})])
+@pytest.mark.parametrize(
+    "edge,boundary", [("zero", {"boundary": "fill", "fill_value": 0.0}), ("nearest", {"boundary": "extend"})]
+)
 def test_interpolation_is_astropys(edge, boundary):
     rng = np.random.default_rng(3)
     image = rng.normal(5.0, 1.0, size=(41, 37))
