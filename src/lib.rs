@@ -6,9 +6,9 @@ pub mod demo;
 pub mod error;
 pub mod image;
 pub mod interrupt;
+pub mod preview;
 pub mod ps1;
 pub mod skycell;
-pub mod preview;
 pub mod units;
 
 pub use error::{Error, ErrorKind, Result};

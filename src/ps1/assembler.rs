@@ -86,7 +86,8 @@ impl Gatherer<'_> {
         let mut own_load = None;
         while !self.parked.contains_key(&index) {
             crate::interrupt::check()?;
-            let next = self.progress.assembler.time(Spent::WaitingForInput, || self.readers.arrivals.recv_timeout(LOOK_UP));
+            let next =
+                self.progress.assembler.time(Spent::WaitingForInput, || self.readers.arrivals.recv_timeout(LOOK_UP));
             match next {
                 // A cell that was given up or loaded from here may come again.
                 Ok(arrival) if arrival.index < self.taken || self.parked.contains_key(&arrival.index) => {}
@@ -222,10 +223,11 @@ impl<'a> Assembler<'a> {
     /// The predecessor drops cells beyond the width of its rows.
     fn refuse_without_room(&self, task: &Task) -> Result<()> {
         match &self.rows {
-            Rows::Legacy(rows) if !rows.has_room_for(task.id()) => {
-                Err(Error::new(ErrorKind::Shape, "it lies beyond the master row, which legacy assembly makes as wide as the longest row")
-                    .help("use --assembly canonical"))
-            }
+            Rows::Legacy(rows) if !rows.has_room_for(task.id()) => Err(Error::new(
+                ErrorKind::Shape,
+                "it lies beyond the master row, which legacy assembly makes as wide as the longest row",
+            )
+            .help("use --assembly canonical")),
             _ => Ok(()),
         }
     }
@@ -314,7 +316,11 @@ impl<'a> Assembler<'a> {
         let history = [
             format!("skycache-gpu {} ps1: bands added, assembled, convolved", env!("CARGO_PKG_VERSION")),
             format!("Gaussian PSF: sigma {} px, radius {} px", psf.sigma_px(), psf.radius_px()),
-            format!("band weights r i z y: {:?}; assembly: {}", self.options.recipe.weights.0, self.options.assembly.name()),
+            format!(
+                "band weights r i z y: {:?}; assembly: {}",
+                self.options.recipe.weights.0,
+                self.options.assembly.name()
+            ),
         ];
         let header = output::header_of(&held.header, task.listed.shape, &held.bands_missing, &history)?;
         Ok(Finished { record, stamp: held.stamp, flux, mask: held.mask, header })
@@ -348,15 +354,18 @@ impl<'a> Assembler<'a> {
             y: id.y,
             shape: [flux.nrows(), flux.ncols()],
             position: [position.0, position.1],
-            owned: Owned {
-                y: [owned_rows.start, owned_rows.end],
-                x: [owned_columns.start, owned_columns.end],
-            },
+            owned: Owned { y: [owned_rows.start, owned_rows.end], x: [owned_columns.start, owned_columns.end] },
             neighbours: names(true),
             neighbours_missing: names(false),
             bands_missing: held.bands_missing.iter().map(|band| band.name().to_owned()).collect(),
             n_nan: flux.iter().filter(|value| value.is_nan()).count(),
-            inputs_hash: self.contents.iter().find(|(other, _)| *other == id).expect("this cell was accepted").1.clone(),
+            inputs_hash: self
+                .contents
+                .iter()
+                .find(|(other, _)| *other == id)
+                .expect("this cell was accepted")
+                .1
+                .clone(),
             recipe: resume::recipe(self.options, self.projection, id, &self.contents),
             output_hash: hash_of(flux, &held.mask),
         }

@@ -86,11 +86,15 @@ impl Drop for Charge {
 /// Memory that may be used when no budget is given: half of what is free now.
 pub fn default_bytes() -> u64 {
     use sysinfo::{MemoryRefreshKind, RefreshKind, System};
-    let system = System::new_with_specifics(RefreshKind::nothing().with_memory(MemoryRefreshKind::nothing().with_ram()));
+    let memory = RefreshKind::nothing().with_memory(MemoryRefreshKind::nothing().with_ram());
+    let Ok(system) = System::new_with_specifics(memory) else { return FALLBACK_BYTES };
     let free = system.available_memory();
     let free = system.cgroup_limits().map_or(free, |limits| free.min(limits.free_memory));
     free / 2
 }
+
+/// Used where the system does not tell how much memory is free.
+const FALLBACK_BYTES: u64 = 4 << 30;
 
 #[cfg(test)]
 mod tests {

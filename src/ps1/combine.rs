@@ -6,7 +6,8 @@ use crate::image::header::Header;
 use crate::skycell::{Band, FluxScale, Weights};
 use ndarray::{Array2, ArrayViewMut2, s};
 use std::borrow::Cow;
-use zarrs::array::{ArrayBytes, CodecOptions};
+
+use zarrs::array::{ArrayBytes, ArrayToBytesCodecTraits, CodecOptions};
 
 /// A skycell's bands added up.
 pub struct Combined {
@@ -56,23 +57,22 @@ pub fn combine(
         Header::from_cards_text(text).map_err(|cause| about(&raw.image, "the header of", cause))
     });
     let headers: Vec<Header> = headers.collect::<Result<_>>()?;
-    for raw in &cell.bands {
-        for array in std::iter::once(&raw.image).chain(&raw.mask) {
-            check_shape(array, shape)?;
-        }
+    for array in cell.bands.iter().map(|raw| &raw.image).chain(&cell.masks) {
+        check_shape(array, shape)?;
     }
-    let scales = cell.bands.iter().zip(&headers).map(|(raw, header)| {
-        FluxScale::from_header(header).map_err(|cause| about(&raw.image, "the header of", cause))
-    });
+    let scales =
+        cell.bands.iter().zip(&headers).map(|(raw, header)| {
+            FluxScale::from_header(header).map_err(|cause| about(&raw.image, "the header of", cause))
+        });
     let scales: Vec<FluxScale> = scales.collect::<Result<_>>()?;
 
     let mut flux = Array2::<f32>::zeros(shape);
     let mut mask = Array2::<u16>::zeros(shape);
     for ((raw, scale), (_, weight)) in cell.bands.into_iter().zip(scales).zip(weights) {
         add_image(raw.image, &scale, weight, &mut flux, still_wanted)?;
-        if let Some(array) = raw.mask {
-            or_mask(array, &mut mask, still_wanted)?;
-        }
+    }
+    for array in cell.masks {
+        or_mask(array, &mut mask, still_wanted)?;
     }
     flux.mapv_inplace(|value| if value.is_finite() { value } else { f32::NAN });
     let header = headers.into_iter().next().expect("at least one band was checked to be there");

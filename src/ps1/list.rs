@@ -52,9 +52,15 @@ impl Detector {
         let pattern = data_root.join("skycell_pixel_mapping/sector_*/camera_*/ccd_*/tess_s*_master_skycells_list.csv");
         let paths = glob::glob(&pattern.to_string_lossy()).into_iter().flatten().flatten();
         let detector = |path: PathBuf| {
-            let name = path.file_name()?.to_str()?.strip_prefix("tess_s")?.strip_suffix("_master_skycells_list.csv")?.to_owned();
+            let name = path
+                .file_name()?
+                .to_str()?
+                .strip_prefix("tess_s")?
+                .strip_suffix("_master_skycells_list.csv")?
+                .to_owned();
             let mut numbers = name.split('_').map(str::parse);
-            let found = Self { sector: numbers.next()?.ok()?, camera: numbers.next()?.ok()?, ccd: numbers.next()?.ok()? };
+            let found =
+                Self { sector: numbers.next()?.ok()?, camera: numbers.next()?.ok()?, ccd: numbers.next()?.ok()? };
             (found.list_path(data_root) == path).then_some(found)
         };
         let mut found: Vec<Self> = paths.filter_map(detector).collect();
@@ -70,10 +76,8 @@ impl Detector {
     pub fn choose(data_root: &Path, sector: Option<u32>, camera: Option<u32>, ccd: Option<u32>) -> Result<Self> {
         let fits = |asked: Option<u32>, value: u32| asked.is_none_or(|asked| asked == value);
         let all = Self::all_below(data_root);
-        let fitting: Vec<&Self> = all
-            .iter()
-            .filter(|d| fits(sector, d.sector) && fits(camera, d.camera) && fits(ccd, d.ccd))
-            .collect();
+        let fitting: Vec<&Self> =
+            all.iter().filter(|d| fits(sector, d.sector) && fits(camera, d.camera) && fits(ccd, d.ccd)).collect();
         let names = |list: &[&Self]| {
             let name = |d: &&Self| format!("--sector {} --camera {} --ccd {}", d.sector, d.camera, d.ccd);
             list.iter().map(name).collect::<Vec<_>>().join("; ")
@@ -114,9 +118,11 @@ impl List {
         if !missing.is_empty() {
             let found: Vec<&str> = headers.iter().filter(|header| !header.is_empty()).collect();
             let what = format!("the list of skycells has no column {}", missing.join(", "));
-            return Err(Error::new(ErrorKind::Missing, what)
-                .file(path)
-                .help(format!("its columns are: {}; needed are: {}", found.join(", "), COLUMNS.join(", "))));
+            return Err(Error::new(ErrorKind::Missing, what).file(path).help(format!(
+                "its columns are: {}; needed are: {}",
+                found.join(", "),
+                COLUMNS.join(", ")
+            )));
         }
         let columns = COLUMNS.map(|name| column(name).expect("missing columns were refused above"));
 
@@ -133,7 +139,9 @@ impl List {
                     let number = cell.cell.id.projection;
                     by_projection.entry(number.to_string()).or_insert((number, Vec::new())).1.push(cell);
                 }
-                Ok(cell) => list.reject(path, line, &cell.cell.name, "it stands in the list twice; the first line counts"),
+                Ok(cell) => {
+                    list.reject(path, line, &cell.cell.name, "it stands in the list twice; the first line counts")
+                }
                 Err((name, reason)) => list.reject(path, line, &name, &reason),
             }
         }
@@ -163,7 +171,9 @@ impl List {
     fn reject_other_shapes(&mut self, path: &Path) {
         let mut rejected = Vec::new();
         for (_, cells) in &mut self.projections {
-            let Some(nominal) = cells.iter().map(|cell| cell.shape).max_by_key(|(ny, nx)| (ny * nx, *ny)) else { continue };
+            let Some(nominal) = cells.iter().map(|cell| cell.shape).max_by_key(|(ny, nx)| (ny * nx, *ny)) else {
+                continue;
+            };
             cells.retain(|cell| {
                 if cell.shape != nominal {
                     let ((ny, nx), (nominal_ny, nominal_nx)) = (cell.shape, nominal);

@@ -120,9 +120,12 @@ impl Output {
         let attributes: Option<Value> = serde_json::from_str(&text).ok();
         let record = attributes.as_ref().and_then(|json| json.get("attributes")?.get(RECORD_ATTRIBUTE).cloned());
         let Some(record) = record else {
-            return Err(Error::new(ErrorKind::Exists, format!("the output holds a {name} that this program did not write"))
-                .file(data)
-                .help("choose another --output, or replace it by --overwrite"));
+            return Err(Error::new(
+                ErrorKind::Exists,
+                format!("the output holds a {name} that this program did not write"),
+            )
+            .file(data)
+            .help("choose another --output, or replace it by --overwrite"));
         };
         // A record of another version cannot be read; the cell is then done again.
         let record: Option<CellRecord> = serde_json::from_value(record).ok();
@@ -187,8 +190,8 @@ fn write_text(path: &Path, text: &str) -> Result<()> {
 /// The header of a convolved cell: the WCS and identity of the input, and what was done.
 pub fn header_of(input: &Header, shape: (usize, usize), missing: &[Band], history: &[String]) -> Result<Header> {
     const KEPT: [&str; 16] = [
-        "WCSAXES", "CTYPE", "CRVAL", "CRPIX", "CDELT", "CUNIT", "PC", "CD", "CROTA", "PV", "LONPOLE", "LATPOLE", "RADESYS",
-        "EQUINOX", "SKYCELL", "TESS_ID",
+        "WCSAXES", "CTYPE", "CRVAL", "CRPIX", "CDELT", "CUNIT", "PC", "CD", "CROTA", "PV", "LONPOLE", "LATPOLE",
+        "RADESYS", "EQUINOX", "SKYCELL", "TESS_ID",
     ];
     let mut header = Header::new();
     header.set("SIMPLE", true, "conforms to the FITS standard")?;
@@ -201,10 +204,10 @@ pub fn header_of(input: &Header, shape: (usize, usize), missing: &[Band], histor
     let mut text = structure.trim_end().to_owned();
     text.extend(std::iter::repeat_n(' ', text.len().div_ceil(80) * 80 - text.len()));
     for (keyword, card) in input.without_structure().with_modern_wcs().iter() {
-        let axis_keyword = |kept: &&str| {
-            keyword.strip_prefix(**kept).is_some_and(|rest| rest.chars().all(|c| c.is_ascii_digit() || c == '_'))
+        let axis_keyword = |kept: &str| {
+            keyword.strip_prefix(kept).is_some_and(|rest| rest.chars().all(|c| c.is_ascii_digit() || c == '_'))
         };
-        if KEPT.iter().any(|kept| axis_keyword(&kept)) {
+        if KEPT.iter().any(|kept| axis_keyword(kept)) {
             text.push_str(&format!("{card:<80}"));
         }
     }

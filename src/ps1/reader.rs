@@ -1,12 +1,12 @@
 //! Stages 1 and 2: threads that read skycells in the order of the assembler, and threads that
 //! decode and combine them.
 
+use super::Options;
 use super::budget::{Budget, Charge};
 use super::combine::{self, Combined};
 use super::plan::{Plan, Task};
 use super::progress::{Progress, Spent};
 use super::store::{self, ContentHash, Read1, Stamp};
-use super::Options;
 use crate::error::{Error, ErrorKind, Result};
 use crossbeam_channel::{Receiver, Sender};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -62,7 +62,8 @@ impl Readers {
         let (raw_sender, raw_receiver) = crossbeam_channel::bounded(options.n_threads);
         let (sender, arrivals) = crossbeam_channel::bounded(options.n_threads);
         for _ in 0..options.n_threads {
-            let (shared_reader, raw_sender, sender_of_failures) = (Arc::clone(&shared), raw_sender.clone(), sender.clone());
+            let (shared_reader, raw_sender, sender_of_failures) =
+                (Arc::clone(&shared), raw_sender.clone(), sender.clone());
             std::thread::spawn(move || read_all(&shared_reader, &raw_sender, &sender_of_failures));
             let (shared, raw_receiver, sender) = (Arc::clone(&shared), raw_receiver.clone(), sender.clone());
             std::thread::spawn(move || combine_all(&shared, &raw_receiver, &sender));

@@ -1,8 +1,8 @@
 //! What is done already: a cell's recipe names everything that decides its pixels; a finished
 //! cell with the same recipe is kept.
 
-use super::store::{self, ContentHash};
 use super::plan::Projection;
+use super::store::{self, ContentHash};
 use super::{Assembly, Options};
 use crate::skycell::SkycellId;
 use std::collections::BTreeMap;
@@ -66,11 +66,7 @@ pub fn influences(options: &Options, projection: &Projection, cell: SkycellId, o
 
 /// Content hashes of groups: from earlier runs where the stamp proves that nothing changed, else
 /// by reading everything.
-pub fn content_of(
-    group: Option<&Path>,
-    name: &str,
-    known: &BTreeMap<String, (String, ContentHash)>,
-) -> ContentHash {
+pub fn content_of(group: Option<&Path>, name: &str, known: &BTreeMap<String, (String, ContentHash)>) -> ContentHash {
     let Some(group) = group else { return ContentHash::absent() };
     if let (Some((stamp, hash)), Some(found)) = (known.get(name), store::stamp(group)) {
         if *stamp == found {

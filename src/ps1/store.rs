@@ -65,11 +65,10 @@ pub struct RawArray {
     pub chunks: Vec<(Vec<u64>, Option<Vec<u8>>)>,
 }
 
-/// A band's arrays.
+/// A band's image.
 pub struct RawBand {
     pub band: Band,
     pub image: RawArray,
-    pub mask: Option<RawArray>,
     /// The FITS cards stored with the image.
     pub header_text: Option<String>,
 }
@@ -78,6 +77,8 @@ pub struct RawBand {
 pub struct RawCell {
     /// The bands that are there, in the order r, i, z, y.
     pub bands: Vec<RawBand>,
+    /// The masks that are there; a band may have one without the other.
+    pub masks: Vec<RawArray>,
 }
 
 /// What reading a cell gave: its identity by content, and its bytes or why there are none.
@@ -90,7 +91,11 @@ pub struct Read1 {
 
 /// Bytes of the skycell's files as stored, from metadata only.
 pub fn stored_bytes(group: &Path) -> u64 {
-    arrays(group).flat_map(|(_, _, dir)| files_below(&dir)).filter_map(|file| file.metadata().ok()).map(|m| m.len()).sum()
+    arrays(group)
+        .flat_map(|(_, _, dir)| files_below(&dir))
+        .filter_map(|file| file.metadata().ok())
+        .map(|m| m.len())
+        .sum()
 }
 
 /// The stamp of a skycell's files, without reading them.
@@ -177,16 +182,13 @@ impl Reading<'_> {
     /// Every array is read even after a failure, so that the hash covers what is there.
     fn cell(&mut self, group: &Path) -> Result<RawCell> {
         let mut bands: Vec<RawBand> = Vec::new();
+        let mut masks = Vec::new();
         let mut failure = None;
         for (band, is_mask, dir) in arrays(group) {
             match self.array(band, is_mask, &dir) {
                 Ok(None) => {}
-                Ok(Some((image, header_text))) if !is_mask => bands.push(RawBand { band, image, mask: None, header_text }),
-                Ok(Some((mask, _))) => {
-                    if let Some(raw) = bands.iter_mut().find(|raw| raw.band == band) {
-                        raw.mask = Some(mask);
-                    }
-                }
+                Ok(Some((mask, _))) if is_mask => masks.push(mask),
+                Ok(Some((image, header_text))) => bands.push(RawBand { band, image, header_text }),
                 Err(error) if error.kind() == ErrorKind::Interrupted => return Err(error),
                 Err(error) => failure = failure.or(Some(error)),
             }
@@ -201,7 +203,7 @@ impl Reading<'_> {
                 raw.header_text.clone_from(&group_header);
             }
         }
-        Ok(RawCell { bands })
+        Ok(RawCell { bands, masks })
     }
 
     fn array(&mut self, band: Band, is_mask: bool, dir: &Path) -> Result<Option<(RawArray, Option<String>)>> {
@@ -232,9 +234,8 @@ impl Reading<'_> {
             (self.still_wanted)()?;
             let key = array.chunk_key(&indices);
             let path = dir.join(key.as_str());
-            let bytes = self
-                .file(&path)
-                .map_err(|cause| Error::io(&format!("read a chunk of {what}"), &path, cause))?;
+            let bytes =
+                self.file(&path).map_err(|cause| Error::io(&format!("read a chunk of {what}"), &path, cause))?;
             chunks.push((indices, bytes));
         }
         Ok(Some((RawArray { what, path: dir.to_path_buf(), array, chunks }, header_text)))

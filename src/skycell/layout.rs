@@ -30,7 +30,8 @@ impl Layout {
         };
         for (n_cells, length, axis) in [(rows, cell_shape.0, "tall"), (columns, cell_shape.1, "wide")] {
             if n_cells > 1 && length <= CELL_OVERLAP_PX {
-                let what = format!("skycells {length} px {axis} do not reach beyond their overlap of {CELL_OVERLAP_PX} px");
+                let what =
+                    format!("skycells {length} px {axis} do not reach beyond their overlap of {CELL_OVERLAP_PX} px");
                 return Err(Error::new(ErrorKind::Shape, what)
                     .help("check NAXIS1 and NAXIS2 in the list; cut-outs can only be processed one a projection"));
             }
@@ -53,10 +54,7 @@ impl Layout {
     /// Shape of the projection's image.
     pub fn image_shape(&self) -> (usize, usize) {
         let stride = self.stride();
-        (
-            (self.span.0 - 1) * stride.0 + self.cell_shape.0,
-            (self.span.1 - 1) * stride.1 + self.cell_shape.1,
-        )
+        ((self.span.0 - 1) * stride.0 + self.cell_shape.0, (self.span.1 - 1) * stride.1 + self.cell_shape.1)
     }
 
     /// Whether pixels of `other` lie in `cell`, or within `reach_px` of it along both axes.
