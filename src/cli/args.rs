@@ -77,12 +77,16 @@ impl Common {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Combine, assemble and blur PS1 skycells
+    Ps1(super::ps1::Options),
     /// Blur an image with a Gaussian PSF
     Convolve(super::convolve::Options),
     /// Print the completions of a shell
     Completions(super::generate::Completions),
     /// Write the man pages, one a command
     ManPages(super::generate::ManPages),
+    /// Make a small projection of skycells, run ps1 on it, and show what came out
+    Demo(super::demo::Options),
     /// Make a picture of an image
     Preview(super::preview::Options),
 }

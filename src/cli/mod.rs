@@ -8,8 +8,11 @@ pub mod exit;
 pub mod report;
 
 mod convolve;
+mod demo;
 mod generate;
 mod preview;
+mod progress;
+mod ps1;
 
 use args::{Args, Command};
 use clap::Parser;
@@ -46,6 +49,8 @@ fn run(args: &Args) -> crate::Result<Exit> {
         Command::Convolve(options) => convolve::run(options, &args.common),
         Command::Completions(options) => generate::run_completions(options, &args.common),
         Command::ManPages(options) => generate::run_man_pages(options, &args.common),
+        Command::Ps1(options) => ps1::run(options, &args.common),
+        Command::Demo(options) => demo::run(options, &args.common),
         Command::Preview(options) => preview::run(options, &args.common),
     }
 }

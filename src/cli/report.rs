@@ -1,6 +1,7 @@
 //! All printing: results to stdout, everything else to stderr.
 
 use crate::error::Error;
+use crate::ps1::Rejected;
 use std::io::{IsTerminal, Write};
 
 /// Starts the log on stderr: warnings, with `-v` progress, with `-vv` everything; `-q` errors only.
@@ -36,6 +37,22 @@ pub fn failure(error: &Error, json: bool) {
     if json {
         object(&serde_json::json!({ "error": describe(error) }));
     }
+}
+
+/// Lists inputs that were refused on stderr, each with its reason, file and what to do.
+pub fn rejected(list: &[Rejected]) {
+    let mut text = String::new();
+    for rejected in list {
+        text.push_str(&format!("rejected: {}: {}\n", rejected.name, rejected.reason));
+        if let Some(file) = &rejected.file {
+            text.push_str(&format!("  file: {}\n", file.display()));
+        }
+        if let Some(help) = &rejected.help {
+            text.push_str(&format!("  help: {help}\n"));
+        }
+    }
+    // Nobody is left to tell if stderr is closed.
+    let _ = std::io::stderr().write_all(text.as_bytes());
 }
 
 /// An error as JSON: `reason`, `file`, `help`.

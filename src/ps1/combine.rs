@@ -198,7 +198,7 @@ fn for_each_chunk<T: Decoded, P>(
             }
         };
         let decoded = decoded.into_fixed().map_err(|cause| damaged(cause.to_string()))?;
-        let data_type = array.data_type().to_string();
+        let data_type = array.data_type().name_v3().unwrap_or_default().into_owned();
         let pixels = T::from_bytes(&decoded, &data_type).ok_or_else(|| {
             Error::new(ErrorKind::Unsupported, format!("{what} has pixels of type {data_type}"))
                 .file(&path)

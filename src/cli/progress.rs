@@ -1,0 +1,96 @@
+//! Shows a run while it goes on: a bar on a terminal, else a line at most every ten seconds.
+
+use crate::ps1::Progress;
+use crate::units::ByteSize;
+use indicatif::{ProgressBar, ProgressStyle};
+use std::io::IsTerminal;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+const BETWEEN_LINES: Duration = Duration::from_secs(10);
+const BETWEEN_DRAWS: Duration = Duration::from_millis(200);
+
+/// The display of one run; gone when dropped.
+pub struct Display {
+    over: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Display {
+    /// Starts showing `progress` on stderr; shows nothing if `quiet`.
+    pub fn start(progress: Arc<Progress>, quiet: bool) -> Self {
+        let over = Arc::new(AtomicBool::new(false));
+        let until = Arc::clone(&over);
+        let thread = (!quiet).then(|| std::thread::spawn(move || show(&progress, &until)));
+        Self { over, thread }
+    }
+}
+
+impl Drop for Display {
+    fn drop(&mut self) {
+        self.over.store(true, Relaxed);
+        if let Some(thread) = self.thread.take() {
+            // A display that broke down is no reason to fail.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn show(progress: &Progress, over: &AtomicBool) {
+    let start = Instant::now();
+    let bar = std::io::stderr().is_terminal().then(|| {
+        let style = ProgressStyle::with_template("{bar:30} {pos}/{len} cells  {msg}");
+        ProgressBar::new(0).with_style(style.expect("the template is a constant that was tried"))
+    });
+    let mut last_line = Instant::now();
+    while !over.load(Relaxed) {
+        std::thread::sleep(BETWEEN_DRAWS);
+        match &bar {
+            Some(bar) => {
+                bar.set_length(progress.cells_wanted.load(Relaxed));
+                bar.set_position(progress.cells_done.load(Relaxed));
+                bar.set_message(line(progress, start.elapsed()));
+            }
+            None if last_line.elapsed() >= BETWEEN_LINES => {
+                let (done, wanted) = (progress.cells_done.load(Relaxed), progress.cells_wanted.load(Relaxed));
+                eprintln!("ps1: {done}/{wanted} cells, {}", line(progress, start.elapsed()));
+                last_line = Instant::now();
+            }
+            None => {}
+        }
+    }
+    if let Some(bar) = bar {
+        bar.finish_and_clear();
+    }
+}
+
+/// Rows, rates, queue and memory, and the time left at the rate so far.
+fn line(progress: &Progress, elapsed: Duration) -> String {
+    let count = |counter: &AtomicU64| counter.load(Relaxed);
+    let per_second = |bytes: u64| ByteSize((bytes as f64 / elapsed.as_secs_f64().max(1e-3)) as u64);
+    let (done, wanted) = (count(&progress.cells_done), count(&progress.cells_wanted));
+    let left = match done {
+        0 => String::new(),
+        done => {
+            let seconds = elapsed.as_secs_f64() / done as f64 * wanted.saturating_sub(done) as f64;
+            format!(", {:.0} s left", seconds)
+        }
+    };
+    format!(
+        "{}/{} rows, read {}/s, {} cells waiting, {} in memory{left}",
+        count(&progress.rows_done),
+        count(&progress.rows_wanted),
+        per_second(count(&progress.bytes_read)),
+        count(&progress.cells_in_memory),
+        memory_in_use().map_or_else(|| "?".to_owned(), |bytes| bytes.to_string()),
+    )
+}
+
+fn memory_in_use() -> Option<ByteSize> {
+    let status = std::fs::read_to_string("/proc/self/statm").ok()?;
+    let pages: u64 = status.split(' ').nth(1)?.parse().ok()?;
+    // Linux pages are 4 KiB on the machines this reads /proc on; a wrong size only misstates a display.
+    Some(ByteSize(pages * 4096))
+}
