@@ -164,7 +164,9 @@ def owned_rectangle(x, y, width, height):
     """The part of a cell no neighbour owns: (row begin, row end, column begin, column end)."""
 
     def span(index, size):
-        return (200 if index == 0 else 410), size - (200 if index == 9 else 70)
+        begin = min(200 if index == 0 else 410, size)
+        # Cells too small for both margins own nothing: an empty range, not a reversed one.
+        return begin, max(begin, size - (200 if index == 9 else 70))
 
     return (*span(y, height), *span(x, width))
 

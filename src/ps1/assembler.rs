@@ -263,8 +263,8 @@ impl<'a> Assembler<'a> {
             return Ok(());
         }
         let before = self.projection.tasks[..index].iter().rev().map(|task| task.id().y).find(|row| *row != y);
-        self.pad_legacy_rows();
         if let Some(before) = before {
+            self.pad_legacy_rows();
             self.emit_row(before)?;
         }
         if let Rows::Legacy(rows) = &mut self.rows {
