@@ -3,7 +3,7 @@
 
 use super::canonical::CanonicalWindow;
 use super::legacy::LegacyRows;
-use super::output::{self, CellRecord, Finished, Owned};
+use super::output::{self, CellRecord, Finished, InputsMissing, Owned};
 use super::plan::{Plan, Projection, Task};
 use super::progress::{Progress, Spent};
 use super::reader::{Arrival, Readers};
@@ -356,8 +356,10 @@ impl<'a> Assembler<'a> {
             position: [position.0, position.1],
             owned: Owned { y: [owned_rows.start, owned_rows.end], x: [owned_columns.start, owned_columns.end] },
             neighbours: names(true),
-            neighbours_missing: names(false),
-            bands_missing: held.bands_missing.iter().map(|band| band.name().to_owned()).collect(),
+            inputs_missing: InputsMissing {
+                bands: held.bands_missing.iter().map(|band| band.name().to_owned()).collect(),
+                neighbours: names(false),
+            },
             n_nan: flux.iter().filter(|value| value.is_nan()).count(),
             inputs_hash: self
                 .contents

@@ -33,10 +33,8 @@ pub struct CellRecord {
     pub owned: Owned,
     /// Skycells whose pixels could enter the convolution, and were there.
     pub neighbours: Vec<String>,
-    /// Listed skycells that could have, and were not.
-    pub neighbours_missing: Vec<String>,
-    /// Bands that this cell was made without.
-    pub bands_missing: Vec<String>,
+    /// What this cell had to be made without.
+    pub inputs_missing: InputsMissing,
     pub n_nan: usize,
     /// Of the skycell's own stored arrays.
     pub inputs_hash: ContentHash,
@@ -44,6 +42,15 @@ pub struct CellRecord {
     pub recipe: String,
     /// Of the pixels: flux, then mask, little-endian.
     pub output_hash: String,
+}
+
+/// Inputs that were listed and not there, or not usable.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct InputsMissing {
+    /// Bands of the cell itself.
+    pub bands: Vec<String>,
+    /// Skycells whose pixels could have entered the convolution.
+    pub neighbours: Vec<String>,
 }
 
 /// Ranges [first, one past the last].
