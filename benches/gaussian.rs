@@ -31,7 +31,9 @@ fn gaussian_6240(criterion: &mut Criterion) {
 
     let mut copy = plane.clone();
     group.bench_function("memcpy", |bencher| {
-        bencher.iter(|| copy.as_slice_mut().expect("contiguous").copy_from_slice(black_box(&plane).as_slice().expect("contiguous")));
+        bencher.iter(|| {
+            copy.as_slice_mut().expect("contiguous").copy_from_slice(black_box(&plane).as_slice().expect("contiguous"))
+        });
     });
     let multirate = Gaussian::new(psf(470));
     for (id, n_threads) in [("cpu_1_thread", 1), ("cpu_all_threads", 0)] {

@@ -126,7 +126,8 @@ fn killed_at_random_moments_and_finished_equals_the_run_that_was_not() {
     let root = TestRoot::new(&RAGGED);
     let mut n_killed_early = 0;
     for round in 0..50_u32 {
-        let mut child = root.ps1(&["--psf-sigma", "20", "--psf-radius", "157"]).stdout(null()).stderr(null()).spawn().unwrap();
+        let mut child =
+            root.ps1(&["--psf-sigma", "20", "--psf-radius", "157"]).stdout(null()).stderr(null()).spawn().unwrap();
         // Moments spread over the run by the golden ratio.
         let fraction = f64::from(round) * 0.618_033_988_75 % 1.0;
         std::thread::sleep(whole.mul_f64(fraction));
@@ -188,7 +189,9 @@ fn a_bad_cell_is_named_and_the_rest_is_as_if_it_were_not_there() {
 
     let faults: [(&str, fn(&TestRoot)); 7] = [
         ("no BSOFTEN", |root| edit(root, "r/zarr.json", "BSOFTEN =", "BSOFTEX =")),
-        ("EXPTIME is 0", |root| edit(root, "z/zarr.json", "EXPTIME =                  602", "EXPTIME =                    0")),
+        ("EXPTIME is 0", |root| {
+            edit(root, "z/zarr.json", "EXPTIME =                  602", "EXPTIME =                    0")
+        }),
         ("header of band y", |root| edit(root, "y/zarr.json", "SIMPLE  =", "\\u0001IMPLE")),
         ("band z", |root| truncate(&root.group(4, 3).join("z/c/0/0"))),
         ("band i is missing", |root| std::fs::remove_dir_all(root.group(4, 3).join("i")).unwrap()),
@@ -203,7 +206,8 @@ fn a_bad_cell_is_named_and_the_rest_is_as_if_it_were_not_there() {
         let entry = &json["rejected"][0];
         assert!(entry["reason"].as_str().unwrap().contains(reason), "{reason}: {entry}");
         assert!(entry["help"].as_str().is_some_and(|help| !help.is_empty()), "{entry}");
-        let pixels = root.stored_bytes().into_iter().filter(|(name, _)| name.file_name().unwrap() != "zarr.json").collect();
+        let pixels =
+            root.stored_bytes().into_iter().filter(|(name, _)| name.file_name().unwrap() != "zarr.json").collect();
         assert_same_store(&pixels, &expected);
     }
 }
@@ -263,7 +267,11 @@ fn a_folder_that_cannot_be_written_and_a_file_size_limit_end_with_exit_2() {
     assert!(json["error"]["file"].as_str().unwrap().contains("convolved_results"), "{json}");
     std::fs::remove_file(root.path().join("convolved_results")).unwrap();
 
-    let limited = format!("ulimit -f 100; exec {} ps1 --json --data-root {}", env!("CARGO_BIN_EXE_skycache-gpu"), root.path().display());
+    let limited = format!(
+        "ulimit -f 100; exec {} ps1 --json --data-root {}",
+        env!("CARGO_BIN_EXE_skycache-gpu"),
+        root.path().display()
+    );
     let output = std::process::Command::new("sh").args(["-c", &limited]).output().unwrap();
     let (code, json) = outcome(&output);
     assert_eq!(code, 2, "{json}");

@@ -5,6 +5,7 @@ use super::exit::Exit;
 use super::progress::Display;
 use super::report;
 use crate::compute::gaussian::Psf;
+use crate::error::{Error, ErrorKind};
 use crate::ps1::combine::Recipe;
 use crate::ps1::{self, Assembly, Detector, Progress, Report};
 use crate::skycell::Weights;
@@ -75,9 +76,10 @@ impl Options {
     /// The library's options.
     pub fn to_library(&self, common: &Common) -> crate::Result<ps1::Options> {
         let psf = Psf::new(SigmaPx::new(self.psf_sigma)?, self.psf_radius)?;
-        // Impossible parameters are named before the file system is asked.
-        let gather_timeout = Duration::try_from_secs_f64(self.gather_timeout).map_err(|cause| {
-            crate::Error::new(crate::ErrorKind::Parameter, "the gather time-out is no time").cause(cause)
+        let gather_timeout = Duration::try_from_secs_f64(self.gather_timeout).ok().filter(|time| !time.is_zero());
+        let gather_timeout = gather_timeout.ok_or_else(|| {
+            let what = format!("a gather time-out of {} s makes no sense", self.gather_timeout);
+            Error::new(ErrorKind::Parameter, what).help("give a number of seconds above 0")
         })?;
         let mut options = ps1::Options {
             data_root: self.data_root.clone(),
@@ -96,6 +98,7 @@ impl Options {
             n_threads: common.n_threads(),
             memory_budget: common.memory_budget,
         };
+        // Impossible parameters are named before the file system is asked.
         options.check()?;
         options.detector = Detector::choose(&self.data_root, self.sector, self.camera, self.ccd)?;
         Ok(options)

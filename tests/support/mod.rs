@@ -40,9 +40,7 @@ impl TestRoot {
     }
 
     pub fn list(&self) -> PathBuf {
-        self.path().join(
-            "skycell_pixel_mapping/sector_0020/camera_3/ccd_3/tess_s0020_3_3_master_skycells_list.csv",
-        )
+        self.path().join("skycell_pixel_mapping/sector_0020/camera_3/ccd_3/tess_s0020_3_3_master_skycells_list.csv")
     }
 
     pub fn write_list(&self, lines: &[String]) {
@@ -104,10 +102,8 @@ pub fn line(y: u8, x: u8) -> String {
 
 /// FITS cards of a cell, as the store holds them.
 pub fn header(y: u8, x: u8) -> String {
-    let crpix = [
-        238.5 + (5.0 - f64::from(x)) * (NX as f64 - 480.0),
-        240.0 + (5.0 - f64::from(y)) * (NY as f64 - 480.0),
-    ];
+    let crpix =
+        [238.5 + (5.0 - f64::from(x)) * (NX as f64 - 480.0), 240.0 + (5.0 - f64::from(y)) * (NY as f64 - 480.0)];
     let cards = [
         format!("SIMPLE  = {:>20}", "T"),
         format!("BITPIX  = {:>20}", -32),
