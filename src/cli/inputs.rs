@@ -62,7 +62,10 @@ impl Inputs {
     fn add(&mut self, argument: &str, wanted: fn(&Path) -> bool) -> Result<()> {
         match self.try_add(argument, wanted) {
             Err(error) if error.kind() == ErrorKind::Interrupted => return Err(error),
-            Err(error) => self.rejected.push(Rejected::new(argument, &error)),
+            Err(error) => {
+                let file = error.path().unwrap_or(Path::new(argument)).to_path_buf();
+                self.rejected.push(Rejected::new(argument, &error.file(file)));
+            }
             Ok(()) => {}
         }
         Ok(())
