@@ -32,6 +32,7 @@ pub struct Options {
     /// Write arrays again whose file has not changed.
     pub overwrite: bool,
     pub n_threads: usize,
+    /// Whole planes are held, so one file at a time is done however small this is: 250 MB for a skycell.
     pub memory_budget: Option<ByteSize>,
 }
 
@@ -73,8 +74,9 @@ pub fn run(files: &[PathBuf], options: &Options) -> Result<Report> {
     let files = without_repeats(files);
     let (mut outcomes, units) = sort_out(&files)?;
     target::remove_leftovers(&store, units.iter().flatten().map(|item| &item.id.cell))?;
-    let budget = Budget::new(options.memory_budget.map_or_else(budget::default_bytes, |bytes| bytes.0));
-    let work = Work { store: &store, options, budget: &budget };
+    let budget_bytes = options.memory_budget.map_or_else(budget::default_bytes, |bytes| bytes.0);
+    let budget = Budget::new(budget_bytes);
+    let work = Work { store: &store, options, budget: &budget, budget_bytes };
     outcomes.extend(work.all(&units)?);
     outcomes.sort_by_key(|(index, _)| *index);
     Ok(report(&files, outcomes, store))

@@ -37,6 +37,7 @@ pub(super) struct Work<'a> {
     pub store: &'a Path,
     pub options: &'a Options,
     pub budget: &'a Arc<Budget>,
+    pub budget_bytes: u64,
 }
 
 impl Work<'_> {
@@ -60,12 +61,18 @@ impl Work<'_> {
             }
         };
         std::thread::scope(|scope| {
-            for _ in 0..self.options.n_threads.clamp(1, units.len().max(1)) {
+            for _ in 0..self.n_workers(units.len()) {
                 scope.spawn(worker);
             }
         });
         let (outcomes, failure) = state.into_inner().unwrap_or_else(PoisonError::into_inner);
         failure.map_or(Ok(outcomes), Err)
+    }
+
+    /// No more than whole skycells fit the budget, as it lets two files through whatever their size.
+    fn n_workers(&self, n_units: usize) -> usize {
+        let fitting = usize::try_from(self.budget_bytes / SKYCELL_BYTES).unwrap_or(usize::MAX);
+        self.options.n_threads.min(n_units).min(fitting).max(1)
     }
 
     fn unit(&self, unit: &Unit) -> Result<Outcomes> {
@@ -154,6 +161,8 @@ impl Work<'_> {
 
 /// Memory for one pixel: f32, or a mask as read (u32) and as stored (u16).
 const BYTES_PER_PIXEL: u64 = 6;
+/// Memory for the largest skycell of the tessellation, 6501 x 6429 px.
+const SKYCELL_BYTES: u64 = 6501 * 6429 * BYTES_PER_PIXEL;
 /// Memory for one byte of a gzipped file: 16-bit pixels, themselves and six bytes each as above.
 const GUNZIPPED_BYTES_PER_BYTE: u64 = 4;
 /// Sizes that a damaged header claims must not overflow the budget's sum.
