@@ -79,6 +79,8 @@ impl Common {
 pub enum Command {
     /// Combine, assemble and blur PS1 skycells
     Ps1(super::ps1::Options),
+    /// Bring PS1 stack files (FITS) into the store that ps1 reads
+    Ingest(super::ingest::Options),
     /// Blur an image with a Gaussian PSF
     Convolve(super::convolve::Options),
     /// Print the completions of a shell

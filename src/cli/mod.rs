@@ -10,6 +10,8 @@ pub mod report;
 mod convolve;
 mod demo;
 mod generate;
+mod ingest;
+mod inputs;
 mod preview;
 mod progress;
 mod ps1;
@@ -50,6 +52,7 @@ fn run(args: &Args) -> crate::Result<Exit> {
         Command::Completions(options) => generate::run_completions(options, &args.common),
         Command::ManPages(options) => generate::run_man_pages(options, &args.common),
         Command::Ps1(options) => ps1::run(options, &args.common),
+        Command::Ingest(options) => ingest::run(options, &args.common),
         Command::Demo(options) => demo::run(options, &args.common),
         Command::Preview(options) => preview::run(options, &args.common),
     }

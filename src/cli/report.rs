@@ -39,6 +39,15 @@ pub fn failure(error: &Error, json: bool) {
     }
 }
 
+/// Prints lines on stderr.
+pub fn notes(lines: impl Iterator<Item = String>) {
+    let mut stderr = std::io::stderr().lock();
+    for line in lines {
+        // Nobody is left to tell if stderr is closed.
+        let _ = writeln!(stderr, "{line}");
+    }
+}
+
 /// Lists inputs that were refused on stderr, each with its reason, file and what to do.
 pub fn rejected(list: &[Rejected]) {
     let mut text = String::new();

@@ -6,9 +6,9 @@ use super::list;
 use super::sky::Sky;
 use crate::error::{Error, Result};
 use crate::image::publish::Staged;
-use crate::image::zarr::{HEADER_ATTRIBUTE, write_array};
+use crate::image::zarr::{HEADER_ATTRIBUTE, write_array, write_group};
 use rayon::prelude::*;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -76,17 +76,6 @@ fn write_band(sky: &Sky, cell: Cell, band: usize, group: &Path) -> Result<usize>
         write_array(&mask_at, stored.mask.view(), 0, &attributes)?;
     }
     Ok(n_kept)
-}
-
-/// Makes a directory a Zarr v3 group, if it is not one yet.
-fn write_group(dir: &Path) -> Result<()> {
-    make_dir(dir)?;
-    let metadata = dir.join("zarr.json");
-    if metadata.exists() {
-        return Ok(());
-    }
-    let group = json!({ "attributes": {}, "zarr_format": 3, "node_type": "group" });
-    write_file(&metadata, group.to_string().as_bytes())
 }
 
 fn make_dir(dir: &Path) -> Result<()> {

@@ -41,6 +41,11 @@ pub(super) fn read_source(source: &Source) -> Result<Image> {
     Ok(Image { pixels, header })
 }
 
+/// Reads the header alone, as [`super::read_header`] says.
+pub(super) fn read_source_header(source: &Source) -> Result<Header> {
+    open(source).map(|(_, _, header)| header)
+}
+
 /// Reads a mask, as [`super::read_mask`] says.
 pub(super) fn read_mask_source(source: &Source) -> Result<(Array2<u32>, Header)> {
     let (mut file, info, header) = open(source)?;

@@ -48,6 +48,15 @@ pub fn read_mask(input: &str) -> Result<(Array2<u32>, Header)> {
     if source.path.is_dir() { zarr::read_mask(&source.directory()?) } else { fits::read_mask_source(&source) }
 }
 
+/// Reads the header that [`read`] would give, and no pixels.
+///
+/// # Errors
+/// As [`read`], but for the pixels.
+pub fn read_header(input: &str) -> Result<Header> {
+    let source = Source::find(input)?;
+    if source.path.is_dir() { zarr::header(&source.directory()?) } else { fits::read_source_header(&source) }
+}
+
 /// Writes an image as the suffix of `path` says: .fits, .fit or .fts, each with .gz or without, or .zarr.
 ///
 /// The file appears whole or not at all; its header is [`Header::for_writing`] of the image's.

@@ -140,6 +140,24 @@ pub fn stage_array<T: ZarrPixel>(
     Ok(staged)
 }
 
+/// Makes a directory a Zarr v3 group, with the directories above it, if it is no group yet.
+///
+/// # Errors
+/// [`ErrorKind::NoSpace`] or [`ErrorKind::Io`] if it cannot be written.
+pub fn write_group(dir: &Path) -> Result<()> {
+    std::fs::create_dir_all(dir).map_err(|cause| Error::io("make the directory", dir, cause))?;
+    let metadata = dir.join("zarr.json");
+    if metadata.exists() {
+        return Ok(());
+    }
+    let group = json!({ "attributes": {}, "zarr_format": 3, "node_type": "group" });
+    let staged = Staged::file(&metadata)?;
+    std::fs::write(staged.path(), group.to_string())
+        .map_err(|cause| Error::io("write the group's metadata", dir, cause))?;
+    // Another process may have written the same meanwhile.
+    staged.publish(true)
+}
+
 /// Reads the first plane of an array, as [`super::read`] says.
 pub(super) fn read(dir: &Path) -> Result<Image> {
     let array = open(dir)?;
@@ -147,6 +165,11 @@ pub(super) fn read(dir: &Path) -> Result<Image> {
     let pixels = numbers(dir, &array, &subset)?;
     let pixels = Array2::from_shape_vec(shape, pixels).expect("the plane has as many pixels as its shape says");
     Ok(Image { pixels, header: read_header(dir, &array)? })
+}
+
+/// Reads the header alone, as [`super::read_header`] says.
+pub(super) fn header(dir: &Path) -> Result<Header> {
+    read_header(dir, &open(dir)?)
 }
 
 /// Reads a mask, as [`super::read_mask`] says.

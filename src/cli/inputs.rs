@@ -1,0 +1,182 @@
+//! Input files as a command line names them: files, directories, quoted globs, `@list.txt`, and `-` for stdin.
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::ps1::Rejected;
+use std::collections::HashSet;
+use std::io::BufRead;
+use std::path::{Path, PathBuf};
+
+/// What the arguments name.
+#[derive(Debug, Default)]
+pub struct Inputs {
+    /// Files that are there, in the order of the arguments; those of a directory or a glob by name.
+    pub files: Vec<PathBuf>,
+    /// Arguments that name nothing.
+    pub rejected: Vec<Rejected>,
+}
+
+/// Finds all files that the arguments name; of a directory, searched to any depth, those that `wanted` takes.
+///
+/// Hidden entries and Zarr directories are not searched. In a list and on stdin, each line is an argument; empty
+/// lines and those that begin with `#` are not.
+///
+/// # Errors
+/// If a list or stdin cannot be read, or a signal comes.
+pub fn find(arguments: &[String], wanted: fn(&Path) -> bool) -> Result<Inputs> {
+    let mut inputs = Inputs::default();
+    for argument in arguments {
+        // A file of that very name wins.
+        if Path::new(argument).exists() {
+            inputs.add(argument, wanted)?;
+        } else if argument == "-" {
+            inputs.add_lines(std::io::stdin().lock(), Path::new("standard input"), wanted)?;
+        } else if let Some(list) = argument.strip_prefix('@').map(Path::new) {
+            let file = std::fs::File::open(list).map_err(|cause| Error::io("read the list of files", list, cause))?;
+            inputs.add_lines(std::io::BufReader::new(file), list, wanted)?;
+        } else {
+            inputs.add(argument, wanted)?;
+        }
+    }
+    Ok(inputs)
+}
+
+/// Whether a file name ends as FITS files do, compressed or not.
+pub fn is_fits(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
+    let stem = [".gz", ".fz", ".bz2"].iter().find_map(|suffix| name.strip_suffix(suffix)).unwrap_or(&name);
+    [".fits", ".fit", ".fts"].iter().any(|suffix| stem.ends_with(suffix))
+}
+
+impl Inputs {
+    fn add_lines(&mut self, lines: impl BufRead, from: &Path, wanted: fn(&Path) -> bool) -> Result<()> {
+        for line in lines.lines() {
+            let line = line.map_err(|cause| Error::io("read the list of files", from, cause))?;
+            let line = line.trim();
+            if !line.is_empty() && !line.starts_with('#') {
+                self.add(line, wanted)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, argument: &str, wanted: fn(&Path) -> bool) -> Result<()> {
+        match self.try_add(argument, wanted) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => return Err(error),
+            Err(error) => {
+                let file = error.path().unwrap_or(Path::new(argument)).to_path_buf();
+                self.rejected.push(Rejected::new(argument, &error.file(file)));
+            }
+            Ok(()) => {}
+        }
+        Ok(())
+    }
+
+    fn try_add(&mut self, argument: &str, wanted: fn(&Path) -> bool) -> Result<()> {
+        let path = Path::new(argument);
+        match std::fs::metadata(path) {
+            Ok(found) if found.is_dir() => return self.add_directory(path, wanted),
+            Ok(_) => {
+                self.files.push(path.to_path_buf());
+                return Ok(());
+            }
+            Err(cause) if !argument.contains(['*', '?', '[']) => return Err(Error::io("read the file", path, cause)),
+            Err(_) => {}
+        }
+        let paths = glob::glob(argument).map_err(|cause| {
+            Error::new(ErrorKind::Parameter, "the argument is neither a file nor a pattern of names").cause(cause)
+        })?;
+        let mut is_empty = true;
+        for path in paths {
+            let path = path.map_err(|cause| {
+                let directory = cause.path().to_path_buf();
+                Error::io("search the directory", directory, cause.into())
+            })?;
+            is_empty = false;
+            if path.is_dir() {
+                self.add_directory(&path, wanted)?;
+            } else {
+                self.files.push(path);
+            }
+        }
+        if is_empty {
+            return Err(Error::new(ErrorKind::Missing, "no file matches the pattern"));
+        }
+        Ok(())
+    }
+
+    fn add_directory(&mut self, directory: &Path, wanted: fn(&Path) -> bool) -> Result<()> {
+        let before = self.files.len();
+        search(directory, wanted, &mut self.files, &mut HashSet::new())?;
+        if self.files.len() == before {
+            return Err(Error::new(ErrorKind::Missing, "the directory holds no such files").file(directory));
+        }
+        Ok(())
+    }
+}
+
+fn search(
+    directory: &Path,
+    wanted: fn(&Path) -> bool,
+    files: &mut Vec<PathBuf>,
+    seen: &mut HashSet<PathBuf>,
+) -> Result<()> {
+    crate::interrupt::check()?;
+    let refused = |cause| Error::io("search the directory", directory, cause);
+    // A link that leads back up is followed once.
+    if !seen.insert(directory.canonicalize().map_err(refused)?) {
+        return Ok(());
+    }
+    let mut paths = Vec::new();
+    for entry in std::fs::read_dir(directory).map_err(refused)? {
+        paths.push(entry.map_err(refused)?.path());
+    }
+    paths.sort();
+    for path in paths {
+        let is_hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        let is_zarr = path.extension().is_some_and(|extension| extension == "zarr");
+        match path.is_dir() {
+            _ if is_hidden => {}
+            true if !is_zarr => search(&path, wanted, files, seen)?,
+            false if wanted(&path) => files.push(path),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(inputs: &Inputs, below: &Path) -> Vec<String> {
+        let name = |file: &PathBuf| file.strip_prefix(below).unwrap_or(file).display().to_string();
+        inputs.files.iter().map(name).collect()
+    }
+
+    #[test]
+    fn files_directories_globs_and_lists_are_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name).display().to_string();
+        for name in ["d/b.fits", "d/e/a.fits.fz", "d/notes.txt", "d/.hidden.fits", "d/s.zarr/x.fits", "c[1].fits"] {
+            std::fs::create_dir_all(dir.path().join(name).parent().unwrap()).unwrap();
+            std::fs::write(dir.path().join(name), "").unwrap();
+        }
+        std::os::unix::fs::symlink(dir.path().join("d"), dir.path().join("d/e/up")).unwrap();
+        std::fs::write(dir.path().join("list"), format!("# files\n\n{}\n", at("c[1].fits"))).unwrap();
+        let found = |arguments: &[String]| find(arguments, is_fits).unwrap();
+        assert_eq!(names(&found(&[at("d")]), dir.path()), ["d/b.fits", "d/e/a.fits.fz"]);
+        assert_eq!(names(&found(&[at("d/*.txt"), at("c[1].fits")]), dir.path()), ["d/notes.txt", "c[1].fits"]);
+        assert_eq!(names(&found(&[format!("@{}", at("list"))]), dir.path()), ["c[1].fits"]);
+    }
+
+    #[test]
+    fn arguments_that_name_nothing_are_listed_and_the_others_taken() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name).display().to_string();
+        std::fs::write(at("a.fits"), "").unwrap();
+        std::fs::create_dir(at("empty")).unwrap();
+        let inputs = find(&[at("none.fits"), at("*.none"), at("empty"), at("a.fits")], is_fits).unwrap();
+        assert_eq!((inputs.files.len(), inputs.rejected.len()), (1, 3));
+        assert!(find(&[format!("@{}", at("none"))], is_fits).is_err());
+    }
+}
