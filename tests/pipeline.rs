@@ -187,7 +187,8 @@ fn a_bad_cell_is_named_and_the_rest_is_as_if_it_were_not_there() {
     let expected: BTreeMap<PathBuf, Vec<u8>> =
         without.stored_bytes().into_iter().filter(|(name, _)| name.file_name().unwrap() != "zarr.json").collect();
 
-    let faults: [(&str, fn(&TestRoot)); 7] = [
+    type Spoil = fn(&TestRoot);
+    let faults: [(&str, Spoil); 7] = [
         ("no BSOFTEN", |root| edit(root, "r/zarr.json", "BSOFTEN =", "BSOFTEX =")),
         ("EXPTIME is 0", |root| {
             edit(root, "z/zarr.json", "EXPTIME =                  602", "EXPTIME =                    0")

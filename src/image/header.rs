@@ -1,6 +1,6 @@
 //! FITS header cards, kept verbatim and in order, with typed access by keyword.
 //!
-//! [`value`] knows how one card is spelled; [`legal`] makes a header fit for writing. Reading cards out
+//! `value.rs` knows how one card is spelled; `legal.rs` makes a header fit for writing. Reading cards out
 //! of files is left to `fits` and `zarr`, and what a keyword means to those who ask for it.
 
 mod legal;

@@ -154,7 +154,7 @@ fn combine_all(shared: &Shared, raw: &Receiver<RawArrival>, sender: &Sender<Arri
     let clock = &shared.progress.preprocessor;
     while let Ok(RawArrival { index, read, charge }) = clock.time(Spent::WaitingForInput, || raw.recv()) {
         let arrival = clock.time(Spent::Busy, || combine_one(shared, index, read, Some(charge)));
-        if clock.time(Spent::WaitingForOutput, || sender.send(arrival)).is_err() {
+        if !clock.time(Spent::WaitingForOutput, || sender.send(arrival).is_ok()) {
             return;
         }
     }

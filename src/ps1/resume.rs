@@ -68,10 +68,10 @@ pub fn influences(options: &Options, projection: &Projection, cell: SkycellId, o
 /// by reading everything.
 pub fn content_of(group: Option<&Path>, name: &str, known: &BTreeMap<String, (String, ContentHash)>) -> ContentHash {
     let Some(group) = group else { return ContentHash::absent() };
-    if let (Some((stamp, hash)), Some(found)) = (known.get(name), store::stamp(group)) {
-        if *stamp == found {
-            return hash.clone();
-        }
+    if let Some((stamp, hash)) = known.get(name)
+        && store::stamp(group).as_ref() == Some(stamp)
+    {
+        return hash.clone();
     }
     store::read(group, &crate::interrupt::check).hash
 }
