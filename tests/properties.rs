@@ -61,24 +61,27 @@ impl Sky {
     fn image(&self) -> Array2<f32> {
         let layout = self.layout();
         let (ny, nx) = self.shape;
-        let placed: Vec<(SkycellId, (usize, usize), bool, Array2<f32>)> = self
-            .placed()
-            .iter()
-            .map(|id| (*id, layout.position(*id), self.is_placed(id.y, id.x + 1), self.plane(*id)))
-            .collect();
+        let placed = self.placed();
+        let planes: Vec<Array2<f32>> = placed.iter().map(|id| self.plane(*id)).collect();
+        let right_is_placed: Vec<bool> = placed.iter().map(|id| self.is_placed(id.y, id.x + 1)).collect();
+        let positions: Vec<(usize, usize)> = placed.iter().map(|id| layout.position(*id)).collect();
         let image_shape = layout.image_shape();
-        let is_below_a_cell_of =
-            |row: u8, x: usize| placed.iter().any(|(id, (_, x0), ..)| id.y == row && (*x0..x0 + nx).contains(&x));
-        let next_row: Vec<Vec<bool>> =
-            (0..=N_ROWS).map(|row| (0..image_shape.1).map(|x| is_below_a_cell_of(row, x)).collect()).collect();
+        let is_in_row = |row: u8, x: usize| {
+            let covers = |(id, (_, x0)): (&SkycellId, &(usize, usize))| id.y == row && (*x0..x0 + nx).contains(&x);
+            placed.iter().zip(&positions).any(covers)
+        };
+        let columns_of_row: Vec<Vec<bool>> =
+            (0..=N_ROWS).map(|row| (0..image_shape.1).map(|x| is_in_row(row, x)).collect()).collect();
         let value = |(y, x): (usize, usize)| {
-            let writer = placed.iter().find(|(id, (y0, x0), right_is_placed, _)| {
-                (*y0..y0 + ny).contains(&y)
-                    && (*x0..x0 + nx).contains(&x)
-                    && !(*right_is_placed && x >= x0 + nx - EDGE_EXCLUSION_PX)
-                    && !(y >= y0 + ny - EDGE_EXCLUSION_PX && next_row[usize::from(id.y) + 1][x])
+            let writer = (0..placed.len()).find(|&i| {
+                let (y0, x0) = positions[i];
+                let next_row = usize::from(placed[i].y) + 1;
+                (y0..y0 + ny).contains(&y)
+                    && (x0..x0 + nx).contains(&x)
+                    && !(right_is_placed[i] && x >= x0 + nx - EDGE_EXCLUSION_PX)
+                    && !(columns_of_row[next_row][x] && y >= y0 + ny - EDGE_EXCLUSION_PX)
             });
-            writer.map_or(f32::NAN, |(_, (y0, x0), _, plane)| plane[(y - y0, x - x0)])
+            writer.map_or(f32::NAN, |i| planes[i][(y - positions[i].0, x - positions[i].1)])
         };
         Array2::from_shape_fn(image_shape, value)
     }
@@ -185,7 +188,7 @@ fn check_sliding(sky: &Sky, image: &Array2<f32>, reach_px: usize) -> Result<(), 
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
 
     #[test]
     fn the_lowest_cell_that_covers_a_pixel_writes_it(sky in skies(), reach_px in 0_usize..=480) {
