@@ -9,6 +9,7 @@ pub mod report;
 
 mod convolve;
 mod generate;
+mod log;
 mod preview;
 
 use args::{Args, Command};
