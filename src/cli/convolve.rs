@@ -186,7 +186,7 @@ impl Options {
         let name = Path::new(&self.input).file_name().unwrap_or_default().to_string_lossy();
         header.push_history(&format!("{}: convolve {name}", image::fits::PROGRAM));
         header.push_history(&format!(
-            "  PSF: Gaussian, sigma {sigma_px} px, FWHM {:.6} px, radius {radius_px} px",
+            "  Gaussian: sigma {sigma_px} px, FWHM {:.4} px, radius {radius_px} px",
             sigma_px * FWHM_PER_SIGMA
         ));
         header.push_history(&format!("  missing pixels: {}, edge: {}", name_of(self.nan), name_of(self.edge)));
