@@ -22,12 +22,11 @@ const WARN_BELOW_SIGMA: f64 = 3.0;
 /// Options of `convolve`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Missing pixels are NaN and infinities. An image with a beam (BMAJ, BMIN, BPA) gets the beam that follows, and
-pixels per beam, as in Jy/beam, are rescaled to its area.
+Missing pixels are NaN and infinities. An image with a beam (BMAJ, BMIN, BPA) gets the beam that follows, and pixels per beam, as in Jy/beam, are rescaled to its area.
 
 Examples:
   skycache-gpu convolve image.fits -o smooth.fits --fwhm-px 12 --nan interpolate --edge renormalize
-  skycache-gpu convolve 'cube.fits[SCI,1]' -o smooth.fits --psf-sigma 60 --psf-radius 470 --coverage coverage.fits
+  skycache-gpu convolve 'cube.fits[SCI,1]' -o smooth.fits --psf-sigma 60 --coverage coverage.fits
   skycache-gpu convolve store.zarr/cell_data -o smooth.zarr --psf-sigma 3")]
 pub struct Options {
     /// FITS image, `file.fits[n]`, `file.fits[SCI,1]`, or Zarr array
@@ -254,7 +253,7 @@ fn record_beam(header: &mut Header, followed: &Followed) {
 
 fn text_of(beam: &SynthesizedBeam) -> String {
     let (major, minor) = (3600.0 * beam.bmaj_deg, 3600.0 * beam.bmin_deg);
-    format!("{major:.4} x {minor:.4} arcsec at {:.2} deg", beam.bpa_deg)
+    format!("{major:.3} x {minor:.3} arcsec at {:.2} deg", beam.bpa_deg)
 }
 
 /// The name of a choice, as the command line has it.
