@@ -12,6 +12,7 @@ mod demo;
 mod generate;
 mod ingest;
 mod inputs;
+mod log;
 mod preview;
 mod progress;
 mod ps1;

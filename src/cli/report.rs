@@ -17,8 +17,7 @@ pub fn start_logging(verbose: u8, quiet: bool) {
         .with_max_level(level)
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
-        .with_target(false)
-        .without_time();
+        .event_format(super::log::Lines);
     // A second start in one process (tests do it) keeps the first log.
     let _ = log.try_init();
 }

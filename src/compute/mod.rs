@@ -1,4 +1,5 @@
 //! Arithmetic on planes; knows no files.
 
+pub mod beam;
 pub mod gaussian;
 pub mod reference;

@@ -5,7 +5,7 @@
 
 use super::cfitsio::{FitsFile, ImageInfo, Pixel};
 use super::header::{BLOCK_LENGTH, Header};
-use super::publish::{Staged, ensure_free};
+use super::publish::Staged;
 use super::{Hdu, Image, Source, first_bytes};
 use crate::error::{Error, ErrorKind, Result};
 use ndarray::{Array2, ArrayView2};
@@ -18,7 +18,7 @@ use std::path::Path;
 const STRIP_PIXELS: usize = 1 << 20;
 
 /// Program and version, as the cards of an output name them.
-const PROGRAM: &str = concat!("skycache-gpu ", env!("CARGO_PKG_VERSION"));
+pub const PROGRAM: &str = concat!("skycache-gpu ", env!("CARGO_PKG_VERSION"));
 
 /// Reads the image of a FITS file, as [`super::read`] says.
 pub(super) fn read_source(source: &Source) -> Result<Image> {
@@ -71,9 +71,8 @@ pub(super) fn mask_pixel(pixel: f64) -> Result<u32> {
     Err(Error::new(ErrorKind::Damaged, text))
 }
 
-/// Writes an image as [`super::write`] says; CHECKSUM and DATASUM are set.
-pub(super) fn write(path: &Path, image: &Image, gzip: bool, overwrite: bool) -> Result<()> {
-    ensure_free(path, overwrite)?;
+/// Writes an image as [`super::stage`] says; CHECKSUM and DATASUM are set.
+pub(super) fn stage(path: &Path, image: &Image, gzip: bool) -> Result<Staged> {
     let (ny, nx) = image.pixels.dim();
     if ny == 0 || nx == 0 {
         let text = format!("an image of {nx} x {ny} pixels cannot be written");
@@ -93,7 +92,7 @@ pub(super) fn write(path: &Path, image: &Image, gzip: bool, overwrite: bool) -> 
     }
     file.flush().map_err(refused)?;
     drop(file);
-    staged.publish(overwrite)
+    Ok(staged)
 }
 
 /// Opens a file at the HDU asked for.

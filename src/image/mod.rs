@@ -3,6 +3,7 @@
 //! FITS goes through [`fits`], Zarr arrays through [`zarr`], and every output through [`publish`]. What the
 //! pixels and cards mean on the sky is left to others.
 
+pub mod beam;
 mod cfitsio;
 pub mod fits;
 pub mod header;
@@ -13,6 +14,7 @@ pub use header::{Header, Value};
 
 use crate::error::{Error, ErrorKind, Result};
 use ndarray::Array2;
+use publish::Staged;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -57,6 +59,15 @@ pub fn read_header(input: &str) -> Result<Header> {
     if source.path.is_dir() { zarr::header(&source.directory()?) } else { fits::read_source_header(&source) }
 }
 
+/// The file or directory that an input names, without the HDU.
+///
+/// # Errors
+/// [`ErrorKind::Missing`] or [`ErrorKind::Io`] where there is none, [`ErrorKind::Parameter`] for an HDU that is not
+/// one.
+pub fn input_path(input: &str) -> Result<PathBuf> {
+    Source::find(input).map(|source| source.path)
+}
+
 /// Writes an image as the suffix of `path` says: .fits, .fit or .fts, each with .gz or without, or .zarr.
 ///
 /// The file appears whole or not at all; its header is [`Header::for_writing`] of the image's.
@@ -65,9 +76,18 @@ pub fn read_header(input: &str) -> Result<Header> {
 /// [`ErrorKind::Unsupported`] for another suffix; [`ErrorKind::Exists`] where something is there already and
 /// `overwrite` is false; [`ErrorKind::NoSpace`] or [`ErrorKind::Io`] where it cannot be written.
 pub fn write(path: &Path, image: &Image, overwrite: bool) -> Result<()> {
+    publish::ensure_free(path, overwrite)?;
+    stage(path, image)?.publish(overwrite)
+}
+
+/// Writes an image as [`write`](fn@write) does, and leaves it to the caller to publish it.
+///
+/// # Errors
+/// As [`write`](fn@write), but for what is there already.
+pub fn stage(path: &Path, image: &Image) -> Result<Staged> {
     match Format::of(path)? {
-        Format::Fits { gzip } => fits::write(path, image, gzip, overwrite),
-        Format::Zarr => zarr::write(path, image, overwrite),
+        Format::Fits { gzip } => fits::stage(path, image, gzip),
+        Format::Zarr => zarr::stage(path, image),
     }
 }
 

@@ -74,7 +74,7 @@ impl Staged {
     /// [`ErrorKind::Exists`] without `overwrite`; [`ErrorKind::NoSpace`] or [`ErrorKind::Io`] if the disk refuses.
     pub fn publish(mut self, overwrite: bool) -> Result<()> {
         let refused = |cause| Error::io("publish the output", &self.target, cause);
-        sync(&self.path).map_err(|cause| Error::io("bring the output to the disk", &self.target, cause))?;
+        self.sync()?;
         ensure_kind(&self.target, self.is_dir, overwrite)?;
         let old = if !overwrite {
             match rename_new(&self.path, &self.target, self.is_dir) {
@@ -94,6 +94,10 @@ impl Staged {
             fs::remove_dir_all(&old).map_err(|cause| Error::io("remove the replaced output", &old, cause))?;
         }
         Ok(())
+    }
+
+    fn sync(&self) -> Result<()> {
+        sync(&self.path).map_err(|cause| Error::io("bring the output to the disk", &self.target, cause))
     }
 
     fn named(target: &Path, is_dir: bool) -> Result<Self> {
@@ -146,6 +150,38 @@ pub fn ensure_free(target: &Path, overwrite: bool) -> Result<()> {
         }
         Err(cause) => Err(Error::io("look at the output path", target, cause)),
     }
+}
+
+/// Refuses two paths that are the same place, or of which one lies inside the other.
+///
+/// `other` is what `path` is told apart from, as in "the input". Neither need be there yet.
+///
+/// # Errors
+/// [`ErrorKind::Parameter`], naming `path`.
+pub fn ensure_apart(path: &Path, other_path: &Path, other: &str) -> Result<()> {
+    let (here, there) = (whole_path(path), whole_path(other_path));
+    let what = if here == there {
+        format!("the output is {other} itself")
+    } else if here.starts_with(&there) {
+        format!("the output lies inside {other}")
+    } else if there.starts_with(&here) {
+        format!("the output would replace the directory of {other}")
+    } else {
+        return Ok(());
+    };
+    Err(Error::new(ErrorKind::Parameter, what).file(path).help("choose another output path"))
+}
+
+/// Publishes outputs in the order given, once all of them are on the disk and all their paths are free.
+///
+/// # Errors
+/// As [`Staged::publish`]; those published before the failing one stay.
+pub fn publish_all(outputs: Vec<Staged>, overwrite: bool) -> Result<()> {
+    for staged in &outputs {
+        staged.sync()?;
+        ensure_kind(&staged.target, staged.is_dir, overwrite)?;
+    }
+    outputs.into_iter().try_for_each(|staged| staged.publish(overwrite))
 }
 
 /// Removes what processes of this machine that are no longer alive left staged in `directory`.
@@ -230,6 +266,14 @@ fn is_taken(cause: &io::Error) -> bool {
 
 fn parent(target: &Path) -> &Path {
     target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// A path without links and dots, as far as it is there.
+fn whole_path(path: &Path) -> PathBuf {
+    fs::canonicalize(path).unwrap_or_else(|_| {
+        let directory = fs::canonicalize(parent(path)).unwrap_or_else(|_| parent(path).to_path_buf());
+        directory.join(path.file_name().unwrap_or_default())
+    })
 }
 
 /// Renames onto a name that must be free; file systems without such a call get the nearest thing.

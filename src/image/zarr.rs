@@ -181,15 +181,14 @@ pub(super) fn read_mask(dir: &Path) -> Result<(Array2<u32>, Header)> {
     Ok((pixels, read_header(dir, &array)?))
 }
 
-/// Writes an image as [`super::write`] says, its cards in the attribute `header`.
-pub(super) fn write(path: &Path, image: &Image, overwrite: bool) -> Result<()> {
-    ensure_free(path, overwrite)?;
+/// Writes an image as [`super::stage`] says, its cards in the attribute `header`.
+pub(super) fn stage(path: &Path, image: &Image) -> Result<Staged> {
     let mut attributes = Map::new();
     let header = image.header.for_writing();
     if !header.is_empty() {
         attributes.insert(HEADER_ATTRIBUTE.into(), header.to_cards_text().into());
     }
-    stage_array(path, image.pixels.view(), f32::NAN, &attributes)?.publish(overwrite)
+    stage_array(path, image.pixels.view(), f32::NAN, &attributes)
 }
 
 /// Opens an array, or says what else the directory is.

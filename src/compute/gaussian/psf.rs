@@ -3,11 +3,14 @@
 use crate::error::{Error, ErrorKind, Result};
 use crate::units::SigmaPx;
 
+/// Standard deviation when none is asked for, pixels: that of the PS1 templates.
+pub const DEFAULT_SIGMA_PX: f64 = 60.0;
+
 /// Radius in units of sigma when none is asked for: what lies beyond is below 1e-14 of the flux.
 pub const DEFAULT_RADIUS_PER_SIGMA: f64 = 470.0 / 60.0;
 
-/// Largest radius accepted, in pixels; beyond it the sum over taps would not fit a machine.
-const MAX_RADIUS_PX: usize = 1 << 20;
+/// Largest radius accepted, in pixels: five times the widest skycell. Work grows with the radius, image or not.
+const MAX_RADIUS_PX: usize = 1 << 15;
 
 /// A circular Gaussian PSF: sigma and the half-width of its square support, both in pixels.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -20,7 +23,7 @@ impl Psf {
     /// A PSF whose taps reach from `-radius_px` to `radius_px`.
     ///
     /// # Errors
-    /// [`ErrorKind::Parameter`] for a radius beyond 2^20 px.
+    /// [`ErrorKind::Parameter`] for a radius beyond 2^15 px.
     pub fn new(sigma: SigmaPx, radius_px: usize) -> Result<Self> {
         if radius_px > MAX_RADIUS_PX {
             let what = format!("a PSF radius of {radius_px} px is too large");
@@ -33,7 +36,7 @@ impl Psf {
     /// A PSF cut off where almost nothing is left: 470 px for a sigma of 60 px, and in proportion.
     ///
     /// # Errors
-    /// [`ErrorKind::Parameter`] if that radius is beyond 2^20 px.
+    /// [`ErrorKind::Parameter`] if that radius is beyond 2^15 px.
     pub fn with_default_radius(sigma: SigmaPx) -> Result<Self> {
         // A float beyond usize saturates, and is refused as too large.
         Self::new(sigma, (sigma.px() * DEFAULT_RADIUS_PER_SIGMA).ceil() as usize)
@@ -54,6 +57,20 @@ impl Psf {
     /// Source: the predecessor's separable filter, spec of the PS1 processor, section 8.
     pub fn taps(&self) -> Vec<f64> {
         normalised(gaussian_samples(self.sigma_px(), self.radius_px))
+    }
+
+    /// Part of the whole Gaussian's flux that lies beyond the square support, 0 to 1.
+    ///
+    /// The taps add up to one all the same: this much flux is moved inwards.
+    pub fn flux_cut_off(&self) -> f64 {
+        // Beyond 9 sigma f64 has nothing to add.
+        let whole = (9.0 * self.sigma_px()).ceil() as usize;
+        if self.radius_px >= whole {
+            return 0.0;
+        }
+        let inside: f64 = gaussian_samples(self.sigma_px(), self.radius_px).iter().sum();
+        let all: f64 = gaussian_samples(self.sigma_px(), whole).iter().sum();
+        1.0 - (inside / all).powi(2)
     }
 }
 
@@ -93,6 +110,16 @@ mod tests {
         assert!(close(at_40[470], 0.009973557010035817, 1e-14));
         assert!(close(at_40[471], 0.009970440760409545, 1e-14));
         assert!(close(at_40[940], 1.0446e-32, 1e-4));
+    }
+
+    #[test]
+    fn the_flux_cut_off_is_that_of_the_normal_distribution() {
+        let cut = |sigma_px, radius_px| Psf::new(SigmaPx::new(sigma_px).unwrap(), radius_px).unwrap().flux_cut_off();
+        // One and three sigma hold 0.682689492 and 0.997300204 along an axis; the last pixel reaches half a px on.
+        assert!(close(cut(10_000.5, 10_000), 1.0 - 0.682_689_492_f64.powi(2), 1e-6));
+        assert!(close(cut(1000.0 + 1.0 / 6.0, 3000), 1.0 - 0.997_300_204_f64.powi(2), 1e-6));
+        assert!(cut(60.0, 470) < 1e-13);
+        assert_eq!(cut(0.5, 40), 0.0);
     }
 
     #[test]

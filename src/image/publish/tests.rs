@@ -99,3 +99,39 @@ fn only_leftovers_of_dead_processes_of_this_machine_go() {
     let left = names(dir.path());
     assert!(left.contains(&elsewhere) && left.contains(&".partial-notes".to_owned()) && left.len() == 3, "{left:?}");
 }
+
+#[test]
+fn outputs_in_one_place_with_the_input_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    fs::create_dir(at("store.zarr")).unwrap();
+    fs::write(at("in.fits"), "x").unwrap();
+    std::os::unix::fs::symlink(at("in.fits"), at("link.fits")).unwrap();
+    for (output, input) in [
+        ("in.fits", "in.fits"),
+        ("link.fits", "in.fits"),
+        ("store.zarr/../in.fits", "in.fits"),
+        ("new.fits", "store.zarr/../new.fits"),
+        ("store.zarr", "store.zarr/array"),
+        ("store.zarr/new.fits", "store.zarr"),
+    ] {
+        let error = ensure_apart(&at(output), &at(input), "the input").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Parameter, "{output} and {input}");
+    }
+    ensure_apart(&at("out.fits"), &at("in.fits"), "the input").unwrap();
+    ensure_apart(&at("store.zarr/b"), &at("store.zarr/a"), "the input").unwrap();
+    ensure_apart(&at("store.zarr2"), &at("store.zarr"), "the input").unwrap();
+}
+
+#[test]
+fn of_several_outputs_none_appears_where_one_is_taken() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let staged = || vec![Staged::file(&at("a")).unwrap(), Staged::file(&at("b")).unwrap()];
+    fs::write(at("b"), "old").unwrap();
+    assert_eq!(publish_all(staged(), false).unwrap_err().kind(), ErrorKind::Exists);
+    assert_eq!(names(dir.path()), ["b"]);
+    publish_all(staged(), true).unwrap();
+    assert_eq!(fs::read(at("b")).unwrap(), b"");
+    assert!(at("a").exists());
+}
