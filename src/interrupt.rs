@@ -43,8 +43,10 @@ pub fn signal() -> Option<i32> {
 /// # Errors
 /// [`ErrorKind::Interrupted`] after SIGINT or SIGTERM.
 pub fn check() -> Result<()> {
-    match signal() {
-        None => Ok(()),
-        Some(_) => Err(Error::new(ErrorKind::Interrupted, "stopped by a signal before the end")),
-    }
+    signal().map_or(Ok(()), |_| Err(error()))
+}
+
+/// The error of work that a signal has stopped.
+pub fn error() -> Error {
+    Error::new(ErrorKind::Interrupted, "stopped by a signal before the end")
 }

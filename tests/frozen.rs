@@ -408,7 +408,7 @@ fn combined(
             _ => zarr::write_array(&mask_dir, mask.view(), 0, &attributes).unwrap(),
         }
     }
-    let cell = store::read(group.path(), &|| Ok(())).cell?;
+    let cell = store::read(group.path(), shape, &|| Ok(())).cell?;
     assert_eq!(cell.bands.len(), present.len());
     let expected_chunks = if stored == Stored::SmallChunks { 3 * 3 } else { 1 };
     for raw in &cell.bands {

@@ -93,7 +93,7 @@ fn input_of(made: &DataRoot, skycell: &Skycell, run: &ps1::Options) -> Result<Ar
             .file(&made.store)
     })?;
     let shape = (made.layout.height, made.layout.width);
-    let raw = store::read(&group, &crate::interrupt::check).cell?;
+    let raw = store::read(&group, shape, &crate::interrupt::check).cell?;
     Ok(combine::combine(raw, shape, &run.recipe, &crate::interrupt::check)?.flux)
 }
 

@@ -124,11 +124,11 @@ pub fn run(options: &Options, common: &Common) -> crate::Result<Exit> {
 pub fn run_shown(options: &ps1::Options, common: &Common) -> crate::Result<Report> {
     let progress = Arc::new(Progress::default());
     let display = Display::start(Arc::clone(&progress), common.quiet);
-    let outcome = ps1::run(options, &progress);
+    let mut rejected = Vec::new();
+    let outcome = ps1::run(options, &progress, &mut rejected);
     drop(display);
-    let found = outcome?;
-    report::rejected(&found.rejected);
-    Ok(found)
+    report::rejected(&rejected);
+    outcome
 }
 
 /// The exit of a run that came to a report.

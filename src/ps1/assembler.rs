@@ -3,18 +3,18 @@
 
 use super::canonical::CanonicalWindow;
 use super::legacy::LegacyRows;
-use super::output::{self, CellRecord, Finished, InputsMissing, Owned};
+use super::output::{CellRecord, Finished, InputsMissing, Owned};
 use super::plan::{Plan, Projection, Task};
 use super::progress::{Progress, Spent};
 use super::reader::{Arrival, Readers};
 use super::saver::Saver;
 use super::store::{ContentHash, Stamp};
 use super::{Assembly, Options, Rejected, resume};
-use crate::compute::gaussian::{Gaussian, Window};
+use crate::compute::gaussian::{Convolved, Gaussian, Window};
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::header::Header;
 use crate::skycell::{Band, SkycellId};
-use crossbeam_channel::RecvTimeoutError;
+use crossbeam_channel::{RecvTimeoutError, TryRecvError};
 use ndarray::{Array2, ArrayView2};
 use std::collections::HashMap;
 use std::sync::atomic::Ordering::Relaxed;
@@ -95,17 +95,30 @@ impl Gatherer<'_> {
                     self.parked.insert(arrival.index, arrival);
                 }
                 Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => std::thread::sleep(LOOK_UP),
+                // No thread is left that could bring it.
+                Err(RecvTimeoutError::Disconnected) => {
+                    let broken = self.failed(index, "its reader broke down".to_owned());
+                    self.parked.entry(index).or_insert(broken);
+                }
             }
             self.progress.cells_in_memory.store(self.parked.len() as u64, Relaxed);
-            if let Some(Ok(arrival)) = own_load.as_ref().map(crossbeam_channel::Receiver::<Arrival>::try_recv) {
-                self.parked.entry(index).or_insert(arrival);
+            match own_load.as_ref().map(crossbeam_channel::Receiver::<Arrival>::try_recv) {
+                Some(Ok(arrival)) => {
+                    self.parked.entry(index).or_insert(arrival);
+                }
+                Some(Err(TryRecvError::Disconnected)) => {
+                    let broken = self.failed(index, "its reader broke down".to_owned());
+                    self.parked.entry(index).or_insert(broken);
+                }
+                _ => {}
             }
             if since.elapsed() >= self.options.gather_timeout && !self.parked.contains_key(&index) {
                 match own_load {
                     None => own_load = Some(self.readers.load_now(index)),
                     Some(_) => {
-                        self.parked.insert(index, self.given_up(index));
+                        let seconds = self.options.gather_timeout.as_secs_f64();
+                        let given_up = self.failed(index, format!("storage did not answer within {seconds} s, twice"));
+                        self.parked.insert(index, given_up);
                     }
                 }
                 since = Instant::now();
@@ -116,8 +129,7 @@ impl Gatherer<'_> {
         if self.parked[&index].outcome.as_ref().is_err_and(stopped) { crate::interrupt::check() } else { Ok(()) }
     }
 
-    fn given_up(&self, index: usize) -> Arrival {
-        let what = format!("storage did not answer within {} s, twice", self.options.gather_timeout.as_secs_f64());
+    fn failed(&self, index: usize, what: String) -> Arrival {
         let error = Error::new(ErrorKind::TimedOut, what).help("check the storage, or give a longer --gather-timeout");
         Arrival { index, hash: ContentHash::absent(), stamp: None, outcome: Err(error), charge: None }
     }
@@ -128,6 +140,7 @@ struct Held {
     mask: Array2<u16>,
     header: Header,
     bands_missing: Vec<Band>,
+    masks_missing: Vec<Band>,
     stamp: Stamp,
 }
 
@@ -208,6 +221,7 @@ impl<'a> Assembler<'a> {
                     mask: combined.mask,
                     header: combined.header,
                     bands_missing: combined.bands_missing,
+                    masks_missing: combined.masks_missing,
                     stamp: arrival.stamp,
                 };
                 self.held.push(task.wanted.then_some(held));
@@ -310,20 +324,11 @@ impl<'a> Assembler<'a> {
     fn convolve(&self, index: usize, held: Held) -> Result<Finished> {
         let task = &self.projection.tasks[index];
         let (view, window) = self.around(task.id());
-        let flux = self.gaussian.convolve_window(view, &window, false).pixels;
+        let wanted = || crate::interrupt::signal().is_none();
+        let convolved = self.gaussian.convolve_while(view, &window, false, &wanted);
+        let Some(Convolved { pixels: flux, .. }) = convolved else { return Err(crate::interrupt::error()) };
         let record = self.record(task, &held, &flux);
-        let psf = self.gaussian.psf();
-        let history = [
-            format!("skycache-gpu {} ps1: bands added, assembled, convolved", env!("CARGO_PKG_VERSION")),
-            format!("Gaussian PSF: sigma {} px, radius {} px", psf.sigma_px(), psf.radius_px()),
-            format!(
-                "band weights r i z y: {:?}; assembly: {}",
-                self.options.recipe.weights.0,
-                self.options.assembly.name()
-            ),
-        ];
-        let header = output::header_of(&held.header, task.listed.shape, &held.bands_missing, &history)?;
-        Ok(Finished { record, stamp: held.stamp, flux, mask: held.mask, header })
+        Ok(Finished { record, stamp: held.stamp, flux, mask: held.mask, header: held.header })
     }
 
     fn around(&self, cell: SkycellId) -> (ArrayView2<'_, f32>, Window) {
@@ -358,6 +363,7 @@ impl<'a> Assembler<'a> {
             neighbours: names(true),
             inputs_missing: InputsMissing {
                 bands: held.bands_missing.iter().map(|band| band.name().to_owned()).collect(),
+                masks: held.masks_missing.iter().map(|band| band.name().to_owned()).collect(),
                 neighbours: names(false),
             },
             n_nan: flux.iter().filter(|value| value.is_nan()).count(),

@@ -94,8 +94,12 @@ impl CanonicalWindow {
         let right = (x0 + nx + reach_px).min(self.width);
         let all = ArrayView2::from_shape((n_rows, self.width), &self.pixels).expect("the window is whole rows");
         let view = all.slice_move(s![top - self.first_row..bottom - self.first_row, left..right]);
-        let window =
-            Window { y: y0 - top..y0 - top + ny, x: x0 - left..x0 - left + nx, origin: (top as i64, left as i64) };
+        let origin = self.layout.origin();
+        let window = Window {
+            y: y0 - top..y0 - top + ny,
+            x: x0 - left..x0 - left + nx,
+            origin: ((origin.0 + top) as i64, (origin.1 + left) as i64),
+        };
         (view, window)
     }
 

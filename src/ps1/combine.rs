@@ -19,6 +19,8 @@ pub struct Combined {
     pub header: Header,
     /// Bands that were not there.
     pub bands_missing: Vec<Band>,
+    /// Bands that were there without a mask.
+    pub masks_missing: Vec<Band>,
 }
 
 /// How bands are added.
@@ -31,13 +33,13 @@ pub struct Recipe {
 
 /// Decodes and adds the bands chunk by chunk, in f64: no decoded raw plane ever exists.
 ///
-/// Shape: `shape` is what the list says, (ny, nx); so is the result's. Units: stored asinh pixels
+/// Shape: all arrays have `shape`, (ny, nx), as reading checked; so has the result. Units: stored asinh pixels
 /// to flux as [`FluxScale`] says. Missing pixels: a NaN or infinity in any band makes NaN; an
 /// absent chunk is its fill value. Masks exclude nothing.
 ///
 /// # Errors
 /// [`ErrorKind::Missing`] without a band or header; [`ErrorKind::Header`] for a scale that is not
-/// there; [`ErrorKind::Shape`] or [`ErrorKind::Damaged`] for arrays that do not fit or decode.
+/// there; [`ErrorKind::Damaged`] or [`ErrorKind::Unsupported`] for arrays that do not decode.
 pub fn combine(
     cell: RawCell,
     shape: (usize, usize),
@@ -48,6 +50,8 @@ pub fn combine(
     let bands_missing: Vec<Band> = Band::ALL.into_iter().filter(|band| !present.contains(band)).collect();
     refuse_missing_bands(&bands_missing, recipe.allow_missing_bands)?;
     let weights = recipe.weights.renormalised(&present);
+    let masked: Vec<Band> = cell.masks.iter().map(|(band, _)| *band).collect();
+    let masks_missing = present.iter().copied().filter(|band| !masked.contains(band)).collect();
 
     let headers = cell.bands.iter().map(|raw| {
         let text = raw.header_text.as_deref().ok_or_else(|| {
@@ -57,9 +61,6 @@ pub fn combine(
         Header::from_cards_text(text).map_err(|cause| about(&raw.image, "the header of", cause))
     });
     let headers: Vec<Header> = headers.collect::<Result<_>>()?;
-    for array in cell.bands.iter().map(|raw| &raw.image).chain(&cell.masks) {
-        check_shape(array, shape)?;
-    }
     let scales =
         cell.bands.iter().zip(&headers).map(|(raw, header)| {
             FluxScale::from_header(header).map_err(|cause| about(&raw.image, "the header of", cause))
@@ -71,12 +72,12 @@ pub fn combine(
     for ((raw, scale), (_, weight)) in cell.bands.into_iter().zip(scales).zip(weights) {
         add_image(raw.image, &scale, weight, &mut flux, still_wanted)?;
     }
-    for array in cell.masks {
+    for (_, array) in cell.masks {
         or_mask(array, &mut mask, still_wanted)?;
     }
     flux.mapv_inplace(|value| if value.is_finite() { value } else { f32::NAN });
     let header = headers.into_iter().next().expect("at least one band was checked to be there");
-    Ok(Combined { flux, mask, header, bands_missing })
+    Ok(Combined { flux, mask, header, bands_missing, masks_missing })
 }
 
 fn refuse_missing_bands(missing: &[Band], allowed: bool) -> Result<()> {
@@ -95,16 +96,6 @@ fn about(array: &RawArray, part: &str, cause: Error) -> Error {
     let what = format!("{part} {} cannot be used", array.what);
     let kind = cause.kind();
     Error::new(kind, what).file(&array.path).cause(cause).help("ingest this skycell again, or take it off the list")
-}
-
-fn check_shape(array: &RawArray, (ny, nx): (usize, usize)) -> Result<()> {
-    let found = array.array.shape();
-    if found == [ny as u64, nx as u64] {
-        return Ok(());
-    }
-    let found: Vec<String> = found.iter().rev().map(u64::to_string).collect();
-    let what = format!("{} is {} px, the list says NAXIS1 x NAXIS2 = {nx} x {ny}", array.what, found.join(" x "));
-    Err(Error::new(ErrorKind::Shape, what).file(&array.path).help("ingest this skycell again, or correct the list"))
 }
 
 /// Adds a band: for each pixel f32 sum, f64 addition, rounded to f32, as the predecessor does.
@@ -208,7 +199,9 @@ fn for_each_chunk<T: Decoded, P>(
         if pixels.len() != chunk_ny * chunk_nx {
             return Err(damaged(format!("{} pixels, expected {}", pixels.len(), chunk_ny * chunk_nx)));
         }
-        let (y, x) = (indices[0] as usize * chunk_ny, indices[1] as usize * chunk_nx);
+        // Chunks of a grid that is not regular have different sizes: the grid knows their places.
+        let origin = array.chunk_origin(&indices).map_err(|cause| damaged(cause.to_string()))?;
+        let (y, x) = ((origin[0] as usize).min(ny), (origin[1] as usize).min(nx));
         let part = plane.slice_mut(s![y..(y + chunk_ny).min(ny), x..(x + chunk_nx).min(nx)]);
         add(&pixels, part, chunk_nx);
     }

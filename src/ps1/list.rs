@@ -49,8 +49,9 @@ impl Detector {
 
     /// All detectors that have a list below the data root.
     pub fn all_below(data_root: &Path) -> Vec<Self> {
-        let pattern = data_root.join("skycell_pixel_mapping/sector_*/camera_*/ccd_*/tess_s*_master_skycells_list.csv");
-        let paths = glob::glob(&pattern.to_string_lossy()).into_iter().flatten().flatten();
+        let root = glob::Pattern::escape(&data_root.to_string_lossy());
+        let pattern = format!("{root}/skycell_pixel_mapping/sector_*/camera_*/ccd_*/tess_s*_master_skycells_list.csv");
+        let paths = glob::glob(&pattern).into_iter().flatten().flatten();
         let detector = |path: PathBuf| {
             let name = path
                 .file_name()?
@@ -74,6 +75,12 @@ impl Detector {
     /// [`ErrorKind::Missing`] if there is no list that fits; [`ErrorKind::Parameter`] if several
     /// do, with their names.
     pub fn choose(data_root: &Path, sector: Option<u32>, camera: Option<u32>, ccd: Option<u32>) -> Result<Self> {
+        if let (Some(sector), Some(camera), Some(ccd)) = (sector, camera, ccd) {
+            let asked = Self { sector, camera, ccd };
+            if asked.list_path(data_root).is_file() {
+                return Ok(asked);
+            }
+        }
         let fits = |asked: Option<u32>, value: u32| asked.is_none_or(|asked| asked == value);
         let all = Self::all_below(data_root);
         let fitting: Vec<&Self> =
@@ -107,16 +114,26 @@ impl List {
     /// [`ErrorKind::Missing`] without the file, a needed column, or any line;
     /// [`ErrorKind::Damaged`] if it is no CSV. A single bad line is only rejected.
     pub fn read(path: &Path) -> Result<Self> {
-        let file = std::fs::File::open(path).map_err(|cause| Error::io("open the list of skycells", path, cause))?;
+        let text = std::fs::read(path).map_err(|cause| Error::io("open the list of skycells", path, cause))?;
+        if !text.iter().filter(|byte| **byte == b'"').count().is_multiple_of(2) {
+            // Whatever follows the open quote would be one field, and its cells lost without a word.
+            return Err(Error::new(ErrorKind::Damaged, "a quote in the list of skycells is never closed")
+                .file(path)
+                .help("close it, or run the mapping step again"));
+        }
         let damaged = |cause: csv::Error| {
-            Error::new(ErrorKind::Damaged, "the list of skycells is not a CSV file").file(path).cause(cause)
+            Error::new(ErrorKind::Damaged, "the list of skycells is not a CSV file")
+                .file(path)
+                .cause(cause)
+                .help("run the mapping step again for this sector, camera and CCD")
         };
-        let mut reader = csv::ReaderBuilder::new().flexible(true).trim(csv::Trim::Headers).from_reader(file);
-        let headers = reader.headers().map_err(damaged)?.clone();
+        let mut reader = csv::ReaderBuilder::new().flexible(true).trim(csv::Trim::Headers).from_reader(text.as_slice());
+        let headers = reader.byte_headers().map_err(damaged)?.clone();
+        let headers: Vec<String> = headers.iter().map(|header| String::from_utf8_lossy(header).into_owned()).collect();
         let column = |name: &str| headers.iter().position(|header| header.trim_start_matches('\u{feff}') == name);
         let missing: Vec<&str> = COLUMNS.into_iter().filter(|name| column(name).is_none()).collect();
         if !missing.is_empty() {
-            let found: Vec<&str> = headers.iter().filter(|header| !header.is_empty()).collect();
+            let found: Vec<&str> = headers.iter().map(String::as_str).filter(|header| !header.is_empty()).collect();
             let what = format!("the list of skycells has no column {}", missing.join(", "));
             return Err(Error::new(ErrorKind::Missing, what).file(path).help(format!(
                 "its columns are: {}; needed are: {}",
@@ -130,11 +147,22 @@ impl List {
         let mut seen = BTreeSet::new();
         let mut by_projection: BTreeMap<String, (u32, Vec<ListedCell>)> = BTreeMap::new();
         let mut n_lines = 0;
-        for record in reader.records() {
+        for record in reader.byte_records() {
             let record = record.map_err(damaged)?;
             n_lines += 1;
             let line = record.position().map_or(0, csv::Position::line);
-            match parse_line(&columns.map(|index| record.get(index).unwrap_or("").trim())) {
+            let field = |index: usize| String::from_utf8_lossy(record.get(index).unwrap_or_default()).trim().to_owned();
+            let fields = columns.map(field);
+            if record.len() != headers.len() {
+                let reason = format!(
+                    "it has {} fields, the first line {}; a quote may be left open",
+                    record.len(),
+                    headers.len()
+                );
+                list.reject(path, line, &fields[1], &reason);
+                continue;
+            }
+            match parse_line(&fields.each_ref().map(String::as_str)) {
                 Ok(cell) if seen.insert(cell.cell.id) => {
                     let number = cell.cell.id.projection;
                     by_projection.entry(number.to_string()).or_insert((number, Vec::new())).1.push(cell);
@@ -167,13 +195,13 @@ impl List {
         });
     }
 
-    /// Within a projection all cells have one shape; the one of the largest area is taken for it.
+    /// Within a projection all cells have one shape: the most frequent, of equals the larger.
     fn reject_other_shapes(&mut self, path: &Path) {
         let mut rejected = Vec::new();
         for (_, cells) in &mut self.projections {
-            let Some(nominal) = cells.iter().map(|cell| cell.shape).max_by_key(|(ny, nx)| (ny * nx, *ny)) else {
-                continue;
-            };
+            let count = |shape: (usize, usize)| cells.iter().filter(|cell| cell.shape == shape).count();
+            let rank = |shape: &(usize, usize)| (count(*shape), shape.0 * shape.1, shape.0);
+            let Some(nominal) = cells.iter().map(|cell| cell.shape).max_by_key(rank) else { continue };
             cells.retain(|cell| {
                 if cell.shape != nominal {
                     let ((ny, nx), (nominal_ny, nominal_nx)) = (cell.shape, nominal);

@@ -105,6 +105,15 @@ impl Options {
         Ok(())
     }
 
+    /// What the headers of the results tell of the run.
+    fn history(&self) -> Vec<String> {
+        vec![
+            format!("skycache-gpu {} ps1: bands added, assembled, convolved", env!("CARGO_PKG_VERSION")),
+            format!("Gaussian PSF: sigma {} px, radius {} px", self.psf.sigma_px(), self.psf.radius_px()),
+            format!("band weights r i z y: {:?}; assembly: {}", self.recipe.weights.0, self.assembly.name()),
+        ]
+    }
+
     /// Folder of the results.
     pub fn output_folder(&self) -> PathBuf {
         let own = || self.data_root.join("convolved_results").join(self.detector.folder());
@@ -159,12 +168,14 @@ pub struct Report {
 ///
 /// # Errors
 /// When nothing can be done: no list, no store, impossible parameters, a budget too small, an
-/// output that cannot be written. A skycell that cannot be used is only [`Report::rejected`].
-pub fn run(options: &Options, progress: &Arc<Progress>) -> Result<Report> {
+/// output that cannot be written. A skycell that cannot be used is only added to `rejected`,
+/// which is filled however the run ends.
+pub fn run(options: &Options, progress: &Arc<Progress>, rejected: &mut Vec<Rejected>) -> Result<Report> {
     options.check()?;
     let start = Instant::now();
     let started = jiff::Timestamp::now();
     let plan = Plan::make(options)?;
+    rejected.clone_from(&plan.rejected);
     let output = Output::open(&options.output_folder())?;
     let plan = plan.without_finished(options, &output)?;
     let budget_bytes = plan.check_budget(options)?;
@@ -174,10 +185,9 @@ pub fn run(options: &Options, progress: &Arc<Progress>) -> Result<Report> {
     progress.cells_rejected.store(plan.rejected.len() as u64, Relaxed);
 
     let gaussian = Gaussian::new(options.psf);
-    let saver = saver::Saver::start(output.clone(), Arc::clone(progress));
-    let readers = reader::Readers::start(options, &plan, budget_bytes, Arc::clone(progress));
-    let mut rejected = plan.rejected.clone();
-    let outcome = assembler::run(options, &plan, &gaussian, &readers, &saver, progress, &mut rejected);
+    let saver = saver::Saver::start(output.clone(), Arc::clone(progress))?;
+    let readers = reader::Readers::start(options, &plan, budget_bytes, Arc::clone(progress))?;
+    let outcome = assembler::run(options, &plan, &gaussian, &readers, &saver, progress, rejected);
     let peak_cell_bytes = readers.peak_bytes();
     drop(readers);
     let (done, saved) = saver.finish();
@@ -192,8 +202,8 @@ pub fn run(options: &Options, progress: &Arc<Progress>) -> Result<Report> {
     let report = Report {
         written: done.len(),
         kept: plan.n_kept,
-        left: (plan.n_wanted() - done.len()).saturating_sub(rejected.len() - plan.rejected.len()),
-        rejected,
+        left: plan.n_left(&done, rejected),
+        rejected: rejected.clone(),
         store: output.store(),
         metadata: output.metadata_path(),
         seconds: start.elapsed().as_secs_f64(),

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-/// Name of the attribute of `{NAME}_data` that holds the cell's [`CellRecord`].
+/// Name of the attribute that marks arrays of this program; in `{NAME}_data` it holds the cell's [`CellRecord`].
 pub const RECORD_ATTRIBUTE: &str = "skycache";
 
 /// What is known about a finished cell. It stands in the array's attributes, so that pixels and
@@ -49,6 +49,8 @@ pub struct CellRecord {
 pub struct InputsMissing {
     /// Bands of the cell itself.
     pub bands: Vec<String>,
+    /// Masks of bands that were there.
+    pub masks: Vec<String>,
     /// Skycells whose pixels could have entered the convolution.
     pub neighbours: Vec<String>,
 }
@@ -122,21 +124,20 @@ impl Output {
     /// # Errors
     /// [`ErrorKind::Exists`] if the array is there but is not of this program's making.
     pub fn finished(&self, name: &str) -> Result<Option<CellRecord>> {
-        let data = self.array(name, "data");
-        let Ok(text) = std::fs::read_to_string(data.join("zarr.json")) else { return Ok(None) };
-        let attributes: Option<Value> = serde_json::from_str(&text).ok();
-        let record = attributes.as_ref().and_then(|json| json.get("attributes")?.get(RECORD_ATTRIBUTE).cloned());
-        let Some(record) = record else {
-            return Err(Error::new(
-                ErrorKind::Exists,
-                format!("the output holds a {name} that this program did not write"),
-            )
-            .file(data)
-            .help("choose another --output, or replace it by --overwrite"));
+        let own = |suffix: &str| -> Result<Option<Value>> {
+            let array = self.array(name, suffix);
+            let attribute = own_attribute(&array);
+            if attribute.is_none() && array.symlink_metadata().is_ok() {
+                let what = format!("the output holds a {name}_{suffix} that this program did not write");
+                return Err(Error::new(ErrorKind::Exists, what)
+                    .file(array)
+                    .help("choose another --output, or replace it by --overwrite"));
+            }
+            Ok(attribute)
         };
+        let (mask, data) = (own("mask")?, own("data")?);
         // A record of another version cannot be read; the cell is then done again.
-        let record: Option<CellRecord> = serde_json::from_value(record).ok();
-        Ok(record.filter(|_| self.array(name, "mask").join("zarr.json").exists()))
+        Ok(mask.and(data).and_then(|record| serde_json::from_value(record).ok()))
     }
 
     /// Writes and publishes a cell: the mask first, then the data, whose presence says it is whole.
@@ -147,6 +148,7 @@ impl Output {
     pub fn write(&self, cell: &Finished) -> Result<()> {
         let header = cell.header.to_cards_text();
         let mut attributes = Map::from_iter([(zarr::HEADER_ATTRIBUTE.to_owned(), json!(header))]);
+        attributes.insert(RECORD_ATTRIBUTE.to_owned(), json!({"recipe": cell.record.recipe}));
         let mask = zarr::stage_array(&self.array(&cell.record.name, "mask"), cell.mask.view(), 0, &attributes)?;
         attributes.insert(RECORD_ATTRIBUTE.to_owned(), json!(cell.record));
         let data = zarr::stage_array(&self.array(&cell.record.name, "data"), cell.flux.view(), f32::NAN, &attributes)?;
@@ -157,33 +159,62 @@ impl Output {
     /// Contents known from earlier runs: name to stamp and hash of the inputs.
     pub fn known_inputs(&self) -> BTreeMap<String, (String, ContentHash)> {
         let entries = self.entries().into_iter();
-        entries.filter_map(|(name, entry)| Some((name, (entry.inputs_stamp?, entry.record.inputs_hash)))).collect()
+        entries.filter_map(|entry| Some((entry.record.name, (entry.inputs_stamp?, entry.record.inputs_hash)))).collect()
     }
 
-    fn entries(&self) -> BTreeMap<String, CellEntry> {
+    fn entries(&self) -> Vec<CellEntry> {
         let text = std::fs::read_to_string(self.metadata_path()).unwrap_or_default();
         let json: Value = serde_json::from_str(&text).unwrap_or_default();
         let cells = json.get("cells").and_then(Value::as_array).cloned().unwrap_or_default();
-        let entries = cells.into_iter().filter_map(|cell| serde_json::from_value::<CellEntry>(cell).ok());
-        entries.map(|entry| (entry.record.name.clone(), entry)).collect()
+        cells.into_iter().filter_map(|cell| serde_json::from_value(cell).ok()).collect()
+    }
+
+    /// The records of all cells in the store, from the arrays themselves.
+    fn records(&self) -> Vec<CellRecord> {
+        let entries = std::fs::read_dir(self.store()).into_iter().flatten().flatten();
+        let arrays = entries.filter(|entry| entry.file_name().to_string_lossy().ends_with("_data"));
+        let mut records: Vec<CellRecord> =
+            arrays.filter_map(|entry| serde_json::from_value(own_attribute(&entry.path())?).ok()).collect();
+        records.sort_by(|a, b| a.name.cmp(&b.name));
+        records
     }
 
     /// Writes `cell_metadata.json`: the run, and all cells of the store that any run has made.
+    /// Cells come from the arrays, so that neither a kill nor a run beside this one loses any;
+    /// the file itself only remembers the stamps.
     ///
     /// # Errors
     /// [`ErrorKind::NoSpace`] or [`ErrorKind::Io`].
     pub fn write_metadata(&self, run: &Value, done: &[(CellRecord, Stamp)], rejected: &[Rejected]) -> Result<()> {
-        let mut entries = self.entries();
-        for (record, inputs_stamp) in done {
-            let entry = CellEntry { record: record.clone(), inputs_stamp: inputs_stamp.clone() };
-            entries.insert(record.name.clone(), entry);
-        }
-        entries.retain(|name, _| self.array(name, "data").join("zarr.json").exists());
-        let cells: Vec<CellEntry> = entries.into_values().collect();
+        let _turn = self.take_turn();
+        let known = self.entries().into_iter().map(|entry| (entry.record, entry.inputs_stamp));
+        let known = known.chain(done.iter().cloned());
+        let mut stamps: BTreeMap<(String, ContentHash), Stamp> =
+            known.map(|(record, stamp)| ((record.name, record.inputs_hash), stamp)).collect();
+        let entry = |record: CellRecord| {
+            let inputs_stamp = stamps.remove(&(record.name.clone(), record.inputs_hash.clone())).flatten();
+            CellEntry { record, inputs_stamp }
+        };
+        let cells: Vec<CellEntry> = self.records().into_iter().map(entry).collect();
         let json = json!({"run": run, "cells": cells, "rejected": rejected});
         let text = serde_json::to_string_pretty(&json).expect("records have text keys only");
         write_text(&self.metadata_path(), &text)
     }
+
+    /// Keeps other runs from rewriting the metadata meanwhile; given back on drop. Where locks are
+    /// not to be had the last writer's stamps win, and no cell is lost.
+    fn take_turn(&self) -> Option<std::fs::File> {
+        let lock = std::fs::File::create(self.folder.join(".cell_metadata.lock")).ok()?;
+        lock.lock().ok()?;
+        Some(lock)
+    }
+}
+
+/// The attribute by which arrays of this program are known.
+fn own_attribute(array: &Path) -> Option<Value> {
+    let text = std::fs::read_to_string(array.join("zarr.json")).ok()?;
+    let json: Value = serde_json::from_str(&text).ok()?;
+    json.get("attributes")?.get(RECORD_ATTRIBUTE).cloned()
 }
 
 fn write_text(path: &Path, text: &str) -> Result<()> {

@@ -3,12 +3,13 @@
 
 use super::list::{List, ListedCell};
 use super::output::{CellRecord, Output};
-use super::store::{self, ContentHash};
+use super::store::{self, ContentHash, Stamp};
 use super::{Assembly, Options, Rejected, budget, legacy, resume};
 use crate::error::{Error, ErrorKind, Result};
 use crate::skycell::{Layout, SkycellId};
 use crate::units::ByteSize;
 use rayon::prelude::*;
+use std::collections::HashSet;
 use std::path::PathBuf;
 
 /// One skycell to load.
@@ -98,7 +99,7 @@ impl Plan {
             if records.iter().all(Option::is_none) {
                 continue;
             }
-            let hash = |task: &Task| resume::content_of(task.group.as_deref(), &task.listed.cell.name, &known);
+            let hash = |task: &Task| resume::content_of(task.group.as_deref(), &task.listed, &known);
             let contents: Vec<(SkycellId, ContentHash)> =
                 projection.tasks.par_iter().map(|task| (task.id(), hash(task))).collect();
             crate::interrupt::check()?;
@@ -119,6 +120,14 @@ impl Plan {
 
     pub fn n_wanted(&self) -> usize {
         self.projections.iter().flat_map(|projection| &projection.tasks).filter(|task| task.wanted).count()
+    }
+
+    /// Wanted cells that were neither written nor rejected.
+    pub fn n_left(&self, done: &[(CellRecord, Stamp)], rejected: &[Rejected]) -> usize {
+        let done = done.iter().map(|(record, _)| record.name.as_str());
+        let settled: HashSet<&str> = done.chain(rejected.iter().map(|rejected| rejected.name.as_str())).collect();
+        let wanted = self.projections.iter().flat_map(|projection| &projection.tasks).filter(|task| task.wanted);
+        wanted.filter(|task| !settled.contains(task.listed.cell.name.as_str())).count()
     }
 
     /// Rows of all projections that hold wanted cells.

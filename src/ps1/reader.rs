@@ -4,13 +4,16 @@
 use super::Options;
 use super::budget::{Budget, Charge};
 use super::combine::{self, Combined};
+use super::output;
 use super::plan::{Plan, Task};
 use super::progress::{Progress, Spent};
-use super::store::{self, ContentHash, Read1, Stamp};
+use super::store::{self, CellRead, ContentHash, Stamp};
 use crate::error::{Error, ErrorKind, Result};
 use crossbeam_channel::{Receiver, Sender};
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 
 /// A skycell at the end of stage 2.
 pub struct Arrival {
@@ -27,6 +30,8 @@ struct Shared {
     tasks: Vec<Task>,
     next: Mutex<usize>,
     recipe: combine::Recipe,
+    /// HISTORY of every output header.
+    history: Vec<String>,
     budget: Arc<Budget>,
     stopped: AtomicBool,
     progress: Arc<Progress>,
@@ -35,7 +40,7 @@ struct Shared {
 /// What stage 1 hands to stage 2.
 struct RawArrival {
     index: usize,
-    read: Read1,
+    read: CellRead,
     charge: Charge,
 }
 
@@ -48,38 +53,45 @@ pub struct Readers {
 }
 
 impl Readers {
-    /// Starts `n_threads` readers and as many preprocessors.
-    pub fn start(options: &Options, plan: &Plan, budget_bytes: u64, progress: Arc<Progress>) -> Self {
+    /// Starts `n_threads` readers and as many preprocessors, but no more than there are cells.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Memory`] if the system gives no more threads.
+    pub fn start(options: &Options, plan: &Plan, budget_bytes: u64, progress: Arc<Progress>) -> Result<Self> {
         let shared = Arc::new(Shared {
             tasks: plan.projections.iter().flat_map(|projection| &projection.tasks).cloned().collect(),
             next: Mutex::new(0),
             recipe: options.recipe,
+            history: options.history(),
             budget: Budget::new(budget_bytes),
             stopped: AtomicBool::new(false),
             progress,
         });
         // The budget bounds the bytes; the capacities only keep the threads apart.
-        let (raw_sender, raw_receiver) = crossbeam_channel::bounded(options.n_threads);
-        let (sender, arrivals) = crossbeam_channel::bounded(options.n_threads);
-        for _ in 0..options.n_threads {
+        let n_threads = options.n_threads.min(shared.tasks.len()).max(1);
+        let (raw_sender, raw_receiver) = crossbeam_channel::bounded(n_threads);
+        let (sender, arrivals) = crossbeam_channel::bounded(n_threads);
+        for _ in 0..n_threads {
             let (shared_reader, raw_sender, sender_of_failures) =
                 (Arc::clone(&shared), raw_sender.clone(), sender.clone());
-            std::thread::spawn(move || read_all(&shared_reader, &raw_sender, &sender_of_failures));
+            spawn("reader", move || read_all(&shared_reader, &raw_sender, &sender_of_failures))?;
             let (shared, raw_receiver, sender) = (Arc::clone(&shared), raw_receiver.clone(), sender.clone());
-            std::thread::spawn(move || combine_all(&shared, &raw_receiver, &sender));
+            spawn("preprocessor", move || combine_all(&shared, &raw_receiver, &sender))?;
         }
-        Self { shared, arrivals }
+        Ok(Self { shared, arrivals })
     }
 
     /// Loads a cell outside of the stages, for when its reader does not come back.
     pub fn load_now(&self, index: usize) -> Receiver<Arrival> {
         let (sender, receiver) = crossbeam_channel::bounded(1);
         let shared = Arc::clone(&self.shared);
-        std::thread::spawn(move || {
+        let load = move || {
             let read = read_one(&shared, index);
             // Nobody may be waiting any more.
             let _ = sender.send(combine_one(&shared, index, read, None));
-        });
+        };
+        // Without a thread the channel closes, which the caller takes for a failure.
+        let _ = spawn("loader", load);
         receiver
     }
 
@@ -117,6 +129,23 @@ impl Shared {
     }
 }
 
+/// Starts a thread that nobody waits for.
+pub(super) fn spawn<T: Send + 'static>(name: &str, work: impl FnOnce() -> T + Send + 'static) -> Result<JoinHandle<T>> {
+    std::thread::Builder::new().name(name.to_owned()).spawn(work).map_err(|cause| {
+        Error::new(ErrorKind::Memory, format!("the system gives no thread for the {name}"))
+            .cause(cause)
+            .help("give a smaller --threads")
+    })
+}
+
+/// Runs one cell's work; a panic in it, a defect of this program, costs that cell and no other.
+fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    std::panic::catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
+        Err(Error::new(ErrorKind::Damaged, "the program broke down on it")
+            .help("please report this with the skycell, and take it off the list until then"))
+    })
+}
+
 /// A plane of f32 and a mask of u16.
 fn combined_bytes(n_pixels: usize) -> u64 {
     6 * n_pixels as u64
@@ -127,7 +156,7 @@ fn read_all(shared: &Shared, raw: &Sender<RawArrival>, failures: &Sender<Arrival
     while let Some((index, charge)) = clock.time(Spent::WaitingForInput, || shared.take()) {
         let read = clock.time(Spent::Busy, || read_one(shared, index));
         let sent = clock.time(Spent::WaitingForOutput, || match read {
-            Read1 { hash, stamp, cell: Err(error), .. } => {
+            CellRead { hash, stamp, cell: Err(error), .. } => {
                 failures.send(Arrival { index, hash, stamp, outcome: Err(error), charge: None }).is_ok()
             }
             read => raw.send(RawArrival { index, read, charge }).is_ok(),
@@ -138,14 +167,15 @@ fn read_all(shared: &Shared, raw: &Sender<RawArrival>, failures: &Sender<Arrival
     }
 }
 
-fn read_one(shared: &Shared, index: usize) -> Read1 {
+fn read_one(shared: &Shared, index: usize) -> CellRead {
     let task = &shared.tasks[index];
     let Some(group) = &task.group else {
         let cell = Err(Error::new(ErrorKind::Missing, "it is not in the store of skycells")
             .help("ingest it, or take it off the list"));
-        return Read1 { hash: ContentHash::absent(), stamp: None, n_bytes: 0, cell };
+        return CellRead { hash: ContentHash::absent(), stamp: None, n_bytes: 0, cell };
     };
-    let read = store::read(group, &|| shared.still_wanted());
+    let read = guarded(|| Ok(store::read(group, task.listed.shape, &|| shared.still_wanted())))
+        .unwrap_or_else(|error| CellRead { hash: ContentHash::absent(), stamp: None, n_bytes: 0, cell: Err(error) });
     shared.progress.bytes_read.fetch_add(read.n_bytes, Relaxed);
     read
 }
@@ -160,10 +190,16 @@ fn combine_all(shared: &Shared, raw: &Receiver<RawArrival>, sender: &Sender<Arri
     }
 }
 
-fn combine_one(shared: &Shared, index: usize, read: Read1, mut charge: Option<Charge>) -> Arrival {
-    let Read1 { hash, stamp, cell, .. } = read;
+fn combine_one(shared: &Shared, index: usize, read: CellRead, mut charge: Option<Charge>) -> Arrival {
+    let CellRead { hash, stamp, cell, .. } = read;
     let shape = shared.tasks[index].listed.shape;
-    let outcome = cell.and_then(|cell| combine::combine(cell, shape, &shared.recipe, &|| shared.still_wanted()));
+    let outcome = cell.and_then(|cell| {
+        guarded(|| {
+            let mut combined = combine::combine(cell, shape, &shared.recipe, &|| shared.still_wanted())?;
+            combined.header = output::header_of(&combined.header, shape, &combined.bands_missing, &shared.history)?;
+            Ok(combined)
+        })
+    });
     match &outcome {
         Ok(_) => charge.iter_mut().for_each(|charge| charge.shrink_to(combined_bytes(shape.0 * shape.1))),
         Err(_) => charge = None,

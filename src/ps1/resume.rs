@@ -1,15 +1,16 @@
 //! What is done already: a cell's recipe names everything that decides its pixels; a finished
 //! cell with the same recipe is kept.
 
+use super::list::ListedCell;
 use super::plan::Projection;
 use super::store::{self, ContentHash};
 use super::{Assembly, Options};
-use crate::skycell::SkycellId;
+use crate::skycell::{CELL_OVERLAP_PX, SkycellId};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Rises whenever the same inputs and parameters give other pixels than before.
-const RECIPE_VERSION: u32 = 1;
+const RECIPE_VERSION: u32 = 2;
 
 /// Cells of one projection with the hashes of their contents, in the order (y, x).
 pub type Contents = Vec<(SkycellId, ContentHash)>;
@@ -58,25 +59,32 @@ pub fn influences(options: &Options, projection: &Projection, cell: SkycellId, o
             let rows = projection.rows(|_| true);
             let index = |y: u8| rows.iter().position(|row| *row == y);
             let columns = layout.position(cell).1.abs_diff(layout.position(other).1);
+            // The south pad of small cells holds rows that came from further south still.
+            let is_small = layout.cell_shape.0 < 2 * CELL_OVERLAP_PX;
+            let reaches = |a: usize, b: usize| b <= a + 1 && (a <= b + 1 || is_small);
             columns < layout.cell_shape.1 + reach
-                && index(cell.y).zip(index(other.y)).is_some_and(|(a, b)| a.abs_diff(b) <= 1)
+                && index(cell.y).zip(index(other.y)).is_some_and(|(a, b)| reaches(a, b))
         }
     }
 }
 
 /// Content hashes of groups: from earlier runs where the stamp proves that nothing changed, else
 /// by reading everything.
-pub fn content_of(group: Option<&Path>, name: &str, known: &BTreeMap<String, (String, ContentHash)>) -> ContentHash {
+pub fn content_of(
+    group: Option<&Path>,
+    listed: &ListedCell,
+    known: &BTreeMap<String, (String, ContentHash)>,
+) -> ContentHash {
     let Some(group) = group else { return ContentHash::absent() };
-    if let Some((stamp, hash)) = known.get(name)
+    if let Some((stamp, hash)) = known.get(&listed.cell.name)
         && store::stamp(group).as_ref() == Some(stamp)
     {
         return hash.clone();
     }
-    store::read(group, &crate::interrupt::check).hash
+    store::read(group, listed.shape, &crate::interrupt::check).hash
 }
 
 /// The group of each cell, in the given order.
-pub fn groups(store: &Path, cells: &[super::ListedCell]) -> Vec<Option<PathBuf>> {
+pub fn groups(store: &Path, cells: &[ListedCell]) -> Vec<Option<PathBuf>> {
     cells.iter().map(|listed| store::find_cell(store, &listed.cell)).collect()
 }

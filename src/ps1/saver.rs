@@ -2,12 +2,18 @@
 
 use super::output::{CellRecord, Finished, Output};
 use super::progress::{Progress, Spent};
+use super::reader::spawn;
 use super::store::Stamp;
 use crate::error::{Error, ErrorKind, Result};
 use crossbeam_channel::{Receiver, Sender};
+use serde_json::json;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// How often the metadata are brought up to date while a run goes on.
+const BETWEEN_NOTES: Duration = Duration::from_secs(10);
 
 type Saved = (Vec<(CellRecord, Stamp)>, Result<()>);
 
@@ -18,10 +24,12 @@ pub struct Saver {
 }
 
 impl Saver {
-    pub fn start(output: Output, progress: Arc<Progress>) -> Self {
+    /// # Errors
+    /// [`ErrorKind::Memory`] if the system gives no thread.
+    pub fn start(output: Output, progress: Arc<Progress>) -> Result<Self> {
         let (sender, receiver) = crossbeam_channel::bounded(1);
-        let thread = std::thread::spawn(move || save_all(&output, &receiver, &progress));
-        Self { sender, thread }
+        let thread = spawn("saver", move || save_all(&output, &receiver, &progress))?;
+        Ok(Self { sender, thread })
     }
 
     /// Hands a cell over, and waits while the saver is behind.
@@ -42,6 +50,7 @@ impl Saver {
 
 fn save_all(output: &Output, cells: &Receiver<Finished>, progress: &Progress) -> Saved {
     let mut done = Vec::new();
+    let mut last_note = Instant::now();
     let clock = &progress.saver;
     while let Ok(cell) = clock.time(Spent::WaitingForInput, || cells.recv()) {
         if let Err(error) = clock.time(Spent::Busy, || output.write(&cell)) {
@@ -51,6 +60,11 @@ fn save_all(output: &Output, cells: &Receiver<Finished>, progress: &Progress) ->
         progress.bytes_written.fetch_add(bytes, Relaxed);
         progress.cells_done.fetch_add(1, Relaxed);
         done.push((cell.record, cell.stamp));
+        if last_note.elapsed() >= BETWEEN_NOTES {
+            // What a kill would lose are stamps; it is no reason to stop if they cannot be kept.
+            let _ = output.write_metadata(&json!({"state": "running"}), &done, &[]);
+            last_note = Instant::now();
+        }
     }
     (done, Ok(()))
 }

@@ -37,7 +37,7 @@ pub fn find_cell(store: &Path, cell: &Skycell) -> Option<PathBuf> {
 }
 
 /// Content hash of all that a skycell brings: BLAKE3 in hexadecimal; `absent` without a group.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 #[serde(transparent)]
 pub struct ContentHash(pub String);
 
@@ -51,6 +51,12 @@ impl ContentHash {
 /// A quick sign that nothing changed: BLAKE3 over names, sizes, inodes and times of all files.
 /// `None` while a file is too young for its times to tell.
 pub type Stamp = Option<String>;
+
+/// Where a group's attributes stand, in Zarr v3 and v2.
+const GROUP_DESCRIPTIONS: [&str; 2] = ["zarr.json", ".zattrs"];
+
+/// Most pixels of one chunk: thrice the largest skycell in one piece.
+const MAX_CHUNK_PX: u64 = 1 << 27;
 
 /// Files younger than this may change again within one tick of the clock.
 const RACY: Duration = Duration::from_secs(2);
@@ -78,11 +84,11 @@ pub struct RawCell {
     /// The bands that are there, in the order r, i, z, y.
     pub bands: Vec<RawBand>,
     /// The masks that are there; a band may have one without the other.
-    pub masks: Vec<RawArray>,
+    pub masks: Vec<(Band, RawArray)>,
 }
 
 /// What reading a cell gave: its identity by content, and its bytes or why there are none.
-pub struct Read1 {
+pub struct CellRead {
     pub hash: ContentHash,
     pub stamp: Stamp,
     pub n_bytes: u64,
@@ -101,6 +107,11 @@ pub fn stored_bytes(group: &Path) -> u64 {
 /// The stamp of a skycell's files, without reading them.
 pub fn stamp(group: &Path) -> Stamp {
     let mut stamper = Stamper::new();
+    for file in GROUP_DESCRIPTIONS.map(|name| group.join(name)) {
+        if let Ok(metadata) = file.metadata() {
+            stamper.add(&file, group, &metadata);
+        }
+    }
     for (_, _, dir) in arrays(group) {
         let mut files = files_below(&dir);
         files.sort();
@@ -111,15 +122,16 @@ pub fn stamp(group: &Path) -> Stamp {
     stamper.finish()
 }
 
-/// Reads all bytes of a skycell. `still_wanted` is asked between chunks.
-pub fn read(group: &Path, still_wanted: &dyn Fn() -> Result<()>) -> Read1 {
-    let mut reading = Reading { hasher: blake3::Hasher::new(), n_bytes: 0, still_wanted };
+/// Reads all bytes of a skycell whose arrays must have `shape`, (ny, nx). `still_wanted` is asked
+/// between chunks.
+pub fn read(group: &Path, shape: (usize, usize), still_wanted: &dyn Fn() -> Result<()>) -> CellRead {
+    let mut reading = Reading { hasher: blake3::Hasher::new(), n_bytes: 0, shape, still_wanted };
     let stamp_before = stamp(group);
     let cell = reading.cell(group);
     // Files that changed while they were read have no stamp to trust.
     let stamp = stamp(group).filter(|after| stamp_before.as_ref() == Some(after));
     let hash = ContentHash(reading.hasher.finalize().to_hex().to_string());
-    Read1 { hash, stamp, n_bytes: reading.n_bytes, cell }
+    CellRead { hash, stamp, n_bytes: reading.n_bytes, cell }
 }
 
 /// The arrays that take part: band, whether it is the mask, directory.
@@ -175,6 +187,7 @@ impl Stamper {
 struct Reading<'a> {
     hasher: blake3::Hasher,
     n_bytes: u64,
+    shape: (usize, usize),
     still_wanted: &'a dyn Fn() -> Result<()>,
 }
 
@@ -187,7 +200,7 @@ impl Reading<'_> {
         for (band, is_mask, dir) in arrays(group) {
             match self.array(band, is_mask, &dir) {
                 Ok(None) => {}
-                Ok(Some((mask, _))) if is_mask => masks.push(mask),
+                Ok(Some((mask, _))) if is_mask => masks.push((band, mask)),
                 Ok(Some((image, header_text))) => bands.push(RawBand { band, image, header_text }),
                 Err(error) if error.kind() == ErrorKind::Interrupted => return Err(error),
                 Err(error) => failure = failure.or(Some(error)),
@@ -198,7 +211,7 @@ impl Reading<'_> {
         }
         // Very old stores keep one header with the group.
         if bands.iter().any(|raw| raw.header_text.is_none()) {
-            let group_header = group_header(group);
+            let group_header = self.group_header(group)?;
             for raw in bands.iter_mut().filter(|raw| raw.header_text.is_none()) {
                 raw.header_text.clone_from(&group_header);
             }
@@ -228,17 +241,55 @@ impl Reading<'_> {
         };
         let store = Arc::new(FilesystemStore::new(dir).map_err(|cause| damaged(cause.to_string()))?);
         let array = Array::open(store, "/").map_err(|cause| damaged(cause.to_string()))?;
+        self.check_shape(&what, dir, &array)?;
         let header_text = array.attributes().get("header").and_then(|header| header.as_str()).map(str::to_owned);
         let mut chunks = Vec::new();
         for indices in all_indices(array.chunk_grid_shape()) {
             (self.still_wanted)()?;
             let key = array.chunk_key(&indices);
             let path = dir.join(key.as_str());
-            let bytes =
-                self.file(&path).map_err(|cause| Error::io(&format!("read a chunk of {what}"), &path, cause))?;
+            let bytes = self.file(&path).map_err(|cause| {
+                let error = Error::io(&format!("read a chunk of {what}"), &path, cause);
+                error.help("check the storage, or ingest this skycell again")
+            })?;
             chunks.push((indices, bytes));
         }
         Ok(Some((RawArray { what, path: dir.to_path_buf(), array, chunks }, header_text)))
+    }
+
+    /// The header that very old stores keep with the group.
+    fn group_header(&mut self, group: &Path) -> Result<Option<String>> {
+        for name in GROUP_DESCRIPTIONS {
+            let path = group.join(name);
+            let bytes =
+                self.file(&path).map_err(|cause| Error::io("read the description of the group", &path, cause))?;
+            let json: Option<serde_json::Value> = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+            let header = json.as_ref().and_then(|json| json.get("attributes").unwrap_or(json).get("header")?.as_str());
+            if let Some(header) = header {
+                return Ok(Some(header.to_owned()));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Refuses arrays that cannot be this skycell's, before anything is made of their sizes.
+    fn check_shape(&self, what: &str, dir: &Path, array: &Array<FilesystemStore>) -> Result<()> {
+        let (ny, nx) = self.shape;
+        let refused = |what: String| {
+            Error::new(ErrorKind::Shape, what).file(dir).help("ingest this skycell again, or correct the list")
+        };
+        if array.shape() != [ny as u64, nx as u64] {
+            let found: Vec<String> = array.shape().iter().rev().map(u64::to_string).collect();
+            let found = found.join(" x ");
+            return Err(refused(format!("{what} is {found} px, the list says NAXIS1 x NAXIS2 = {nx} x {ny}")));
+        }
+        let chunk =
+            array.chunk_shape(&[0, 0]).map_err(|cause| refused(format!("{what} has no chunks")).cause(cause))?;
+        let n_pixels = chunk.iter().try_fold(1_u64, |product, length| product.checked_mul(length.get()));
+        match n_pixels {
+            Some(n_pixels) if n_pixels <= MAX_CHUNK_PX => Ok(()),
+            _ => Err(refused(format!("a chunk of {what} holds more than {MAX_CHUNK_PX} px"))),
+        }
     }
 
     /// A file's bytes, hashed with their length; `None` if it is not there.
@@ -265,14 +316,6 @@ fn all_indices(shape: &[u64]) -> Vec<Vec<u64>> {
     shape.iter().fold(vec![Vec::new()], |prefixes, length| {
         let extend = |prefix: &Vec<u64>| (0..*length).map(|i| [prefix.as_slice(), &[i]].concat()).collect::<Vec<_>>();
         prefixes.iter().flat_map(extend).collect()
-    })
-}
-
-fn group_header(group: &Path) -> Option<String> {
-    ["zarr.json", ".zattrs"].into_iter().find_map(|name| {
-        let text = std::fs::read_to_string(group.join(name)).ok()?;
-        let json: serde_json::Value = serde_json::from_str(&text).ok()?;
-        json.get("attributes").unwrap_or(&json).get("header")?.as_str().map(str::to_owned)
     })
 }
 

@@ -51,6 +51,13 @@ impl Layout {
         (usize::from(cell.y - self.min.0) * stride.0, usize::from(cell.x - self.min.1) * stride.1)
     }
 
+    /// Position of the image's first pixel on the grid of the whole projection, whatever the
+    /// cells in the list: the same sky has the same place there in every list.
+    pub fn origin(&self) -> (usize, usize) {
+        let stride = self.stride();
+        (usize::from(self.min.0) * stride.0, usize::from(self.min.1) * stride.1)
+    }
+
     /// Shape of the projection's image.
     pub fn image_shape(&self) -> (usize, usize) {
         let stride = self.stride();

@@ -1,5 +1,7 @@
 //! A data root in a temporary folder, the built binary, and what it left behind.
 
+#![allow(dead_code, reason = "each test file uses its own part of this")]
+
 use ndarray::Array2;
 use serde_json::{Map, Value, json};
 use skycache_gpu::image::zarr::write_array;

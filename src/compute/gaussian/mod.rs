@@ -160,11 +160,23 @@ impl Gaussian {
     ///
     /// Edges: of the plane given, not of the window. The plane's rows must be contiguous.
     pub fn convolve_window(&self, plane: ArrayView2<f32>, window: &Window, with_coverage: bool) -> Convolved {
+        self.convolve_while(plane, window, with_coverage, &|| true).expect("nothing asks it to stop")
+    }
+
+    /// As [`Gaussian::convolve_window`], but gives `None` soon after `wanted` says no; it is asked
+    /// before every row.
+    pub fn convolve_while(
+        &self,
+        plane: ArrayView2<f32>,
+        window: &Window,
+        with_coverage: bool,
+        wanted: &(dyn Fn() -> bool + Sync),
+    ) -> Option<Convolved> {
         let shape = (window.y.len(), window.x.len());
         let mut pixels = Array2::zeros(shape);
         let mut coverage = with_coverage.then(|| Array2::ones(shape));
         if shape.0 == 0 || shape.1 == 0 {
-            return Convolved { pixels, coverage };
+            return Some(Convolved { pixels, coverage });
         }
         let flux = self.blur(Field::new(plane, Quantity::Flux, self.edge.of_flux()), window);
         let validity = self.validity(plane, window, with_coverage);
@@ -179,6 +191,9 @@ impl Gaussian {
         out_rows.zip(coverage_rows).enumerate().for_each_init(
             || (vec![0.0; shape.1], vec![1.0; shape.1]),
             |(sums, covered), (i, (out, out_coverage))| {
+                if !wanted() {
+                    return;
+                }
                 let y = window.y.start + i;
                 flux.row(y, sums);
                 if let Some(validity) = &validity {
@@ -207,7 +222,7 @@ impl Gaussian {
                 }
             },
         );
-        Convolved { pixels, coverage }
+        wanted().then_some(Convolved { pixels, coverage })
     }
 
     fn blur<'a>(&'a self, field: Field<'a>, window: &Window) -> Box<dyn BlurredRows + 'a> {
