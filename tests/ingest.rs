@@ -258,7 +258,7 @@ fn what_a_killed_run_left_is_replaced() {
     let pid = child.id();
     child.wait().unwrap();
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
-    let staged = place.array(&format!(".i.partial-{pid}-0-{}", host.trim()));
+    let staged = place.array(&format!(".i.partial-{pid}-0-{:016x}-{}", 7, host.trim()));
     std::fs::create_dir(&staged).unwrap();
     assert_eq!(place.json(&[image.to_str().unwrap()]).1["written"], 1);
     assert!(read(&place.array("i")).pixels.iter().all(|pixel| pixel.is_finite()));

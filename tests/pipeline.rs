@@ -260,6 +260,18 @@ fn impossible_parameters_are_refused_before_anything_is_read() {
 }
 
 #[test]
+fn numbers_below_the_range_are_refused_with_advice() {
+    let root = TestRoot::new(&[(0, 0)]);
+    for option in ["--psf-sigma", "--psf-radius", "--gather-timeout"] {
+        let json = run(&mut root.ps1(&[option, "-1"]), 2);
+        assert!(json["error"]["help"].is_string(), "{option}: {json}");
+    }
+    let output = root.ps1(&["--projections-limit", "0"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("--projections-limit"));
+}
+
+#[test]
 fn a_folder_that_cannot_be_written_and_a_file_size_limit_end_with_exit_2() {
     let root = TestRoot::new(&RAGGED);
     // A file where the folder should be: root may write anywhere, so permissions prove nothing.

@@ -8,13 +8,13 @@ use crate::demo::layout::Cell;
 use crate::demo::{DataRoot, write_data_root};
 use crate::demo::{list, picture};
 use crate::error::{Error, Result};
-use crate::image::publish::Staged;
+use crate::image::publish;
 use crate::ps1::combine::{self, Recipe};
 use crate::ps1::{self, Assembly, Detector, store};
 use crate::skycell::{Skycell, Weights};
 use crate::units::SigmaPx;
 use ndarray::Array2;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// Longest side of the picture.
@@ -58,7 +58,7 @@ pub fn run(options: &Options, common: &Common) -> Result<Exit> {
     })?;
     let png = options.data_root.join("before_after.png");
     let drawn = picture::before_after(&made.layout, &before, &after, PICTURE_PX)?;
-    write_file(&png, &drawn.to_png()?)?;
+    publish::write_file(&png, &drawn.to_png()?, true)?;
     let figures = Figures { before: Figure::of(&before), after: Figure::of(&after) };
     if common.json {
         let mut json = serde_json::to_value(&found).expect("reports have text keys only");
@@ -78,7 +78,7 @@ pub fn run(options: &Options, common: &Common) -> Result<Exit> {
         }
         report::line(&format!("picture: {} (left: bands added, right: convolved with sigma 60 px)", png.display()));
     }
-    Ok(ps1_command::exit_of(&found))
+    Ok(Exit::of_run(found.interrupted, found.written + found.kept, found.rejected.len()))
 }
 
 fn cells(made: &DataRoot, read: impl Fn(&Skycell) -> Result<Array2<f32>>) -> Result<Vec<(Cell, Array2<f32>)>> {
@@ -117,10 +117,4 @@ impl Figure {
         let sum: f64 = finite().map(f64::from).sum();
         Self { peak: finite().fold(f32::NEG_INFINITY, f32::max), mean: sum / finite().count().max(1) as f64, n_nan }
     }
-}
-
-fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
-    let staged = Staged::file(path)?;
-    std::fs::write(staged.path(), bytes).map_err(|cause| Error::io("write the picture", path, cause))?;
-    staged.publish(true)
 }

@@ -34,10 +34,31 @@ impl Exit {
             _ => Self::NotDone,
         }
     }
+
+    /// The exit of a run over many inputs that came to a report: `n_done` outputs are there at its end.
+    pub fn of_run(interrupted: bool, n_done: usize, n_rejected: usize) -> Self {
+        match crate::interrupt::signal() {
+            Some(number) if interrupted => Self::Signal(number),
+            _ if n_rejected == 0 => Self::Done,
+            _ if n_done == 0 => Self::NotDone,
+            _ => Self::SomeRejected,
+        }
+    }
 }
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         exit.code().into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rejected_inputs_set_the_exit_code() {
+        let code = |n_done, n_rejected| Exit::of_run(false, n_done, n_rejected).code();
+        assert_eq!([code(0, 0), code(3, 0), code(3, 1), code(0, 1)], [0, 0, 1, 2]);
     }
 }

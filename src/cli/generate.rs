@@ -6,6 +6,7 @@ use super::args::{Args, Common};
 use super::exit::Exit;
 use super::report;
 use crate::error::{Error, Result};
+use crate::image::publish;
 use clap::CommandFactory;
 use clap_complete::Shell;
 use std::io::Write;
@@ -83,9 +84,8 @@ fn write_pages_below(command: &clap::Command, directory: &Path, pages: &mut Vec<
         .manual("skycache-gpu manual");
     let file = directory.join(page.get_filename());
     let mut text = Vec::new();
-    page.render(&mut text)
-        .and_then(|()| std::fs::write(&file, text))
-        .map_err(|cause| Error::io("write the man page", &file, cause))?;
+    page.render(&mut text).map_err(|cause| Error::io("write the man page", &file, cause))?;
+    publish::write_file(&file, &text, true)?;
     pages.push(file);
     command.get_subcommands().try_for_each(|below| write_pages_below(below, directory, pages))
 }
@@ -125,6 +125,16 @@ mod tests {
         }
         let program = std::fs::read_to_string(directory.path().join("man1/skycache-gpu.1")).unwrap();
         assert!(program.contains("man\\-pages"));
+    }
+
+    #[test]
+    fn pages_are_replaced_whole_and_nothing_else_is_left() {
+        let directory = tempfile::tempdir().unwrap();
+        let pages = write_man_pages(directory.path()).unwrap();
+        std::fs::write(&pages[0], "old").unwrap();
+        assert_eq!(write_man_pages(directory.path()).unwrap(), pages);
+        assert_ne!(std::fs::read_to_string(&pages[0]).unwrap(), "old");
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), pages.len());
     }
 
     #[test]

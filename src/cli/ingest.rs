@@ -55,16 +55,7 @@ pub fn run(options: &Options, common: &Common) -> crate::Result<Exit> {
     } else {
         summary(&done);
     }
-    Ok(exit_of(&done))
-}
-
-fn exit_of(done: &Report) -> Exit {
-    match crate::interrupt::signal() {
-        Some(number) if done.interrupted => Exit::Signal(number),
-        _ if done.rejected.is_empty() => Exit::Done,
-        _ if done.written + done.kept == 0 => Exit::NotDone,
-        _ => Exit::SomeRejected,
-    }
+    Ok(Exit::of_run(done.interrupted, done.written + done.kept, done.rejected.len()))
 }
 
 fn summary(done: &Report) {

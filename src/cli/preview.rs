@@ -4,13 +4,13 @@ use super::args::Common;
 use super::exit::Exit;
 use super::report;
 use crate::error::Error;
-use crate::image::publish::{self, Staged};
+use crate::image::publish;
 use crate::preview::limits::LimitsRule;
 use crate::preview::tone::{Colormap, Rgba, Stretch};
 use crate::preview::{self, Picture};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Options of `preview`.
 #[derive(Debug, clap::Args)]
@@ -64,7 +64,7 @@ pub fn run(options: &Options, common: &Common) -> crate::Result<Exit> {
         missing: options.nan_color,
     };
     let picture = preview::picture(image.pixels.view(), &wanted).map_err(|error| error.file(&options.input))?;
-    write(&picture, &options.output, options.overwrite)?;
+    publish::write_file(&options.output, &picture.to_png()?, options.overwrite)?;
     print(&picture, image.pixels.dim(), options, common.json);
     Ok(Exit::Done)
 }
@@ -75,12 +75,6 @@ where
     T: std::str::FromStr<Err = Error> + Clone + Send + Sync + 'static,
 {
     PossibleValuesParser::new(names).try_map(|name| name.parse::<T>())
-}
-
-fn write(picture: &Picture, path: &Path, overwrite: bool) -> crate::Result<()> {
-    let staged = Staged::file(path)?;
-    std::fs::write(staged.path(), picture.to_png()?).map_err(|cause| Error::io("write the picture", path, cause))?;
-    staged.publish(overwrite)
 }
 
 fn print(picture: &Picture, (ny, nx): (usize, usize), options: &Options, json: bool) {

@@ -32,6 +32,7 @@ impl Drop for Display {
     fn drop(&mut self) {
         self.over.store(true, Relaxed);
         if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
             // A display that broke down is no reason to fail.
             let _ = thread.join();
         }
@@ -46,7 +47,7 @@ fn show(progress: &Progress, over: &AtomicBool) {
     });
     let mut last_line = Instant::now();
     while !over.load(Relaxed) {
-        std::thread::sleep(BETWEEN_DRAWS);
+        std::thread::park_timeout(BETWEEN_DRAWS);
         match &bar {
             Some(bar) => {
                 bar.set_length(progress.cells_wanted.load(Relaxed));
@@ -93,4 +94,21 @@ fn memory_in_use() -> Option<ByteSize> {
     let pages: u64 = status.split(' ').nth(1)?.parse().ok()?;
     // Linux pages are 4 KiB on the machines this reads /proc on; a wrong size only misstates a display.
     Some(ByteSize(pages * 4096))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_display_ends_without_waiting_for_its_next_draw() {
+        let start = Instant::now();
+        for _ in 0..20 {
+            let display = Display::start(Arc::new(Progress::default()), false);
+            // The thread is asleep by now.
+            std::thread::sleep(Duration::from_millis(10));
+            drop(display);
+        }
+        assert!(start.elapsed() < 10 * BETWEEN_DRAWS, "{:?}", start.elapsed());
+    }
 }

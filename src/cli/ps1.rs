@@ -11,6 +11,7 @@ use crate::ps1::{self, Assembly, Detector, Progress, Report};
 use crate::skycell::Weights;
 use crate::units::{ByteSize, SigmaPx};
 use clap::ValueEnum;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,11 +39,11 @@ pub struct Options {
     #[arg(long, default_value_t = 60.0, value_name = "PX", allow_hyphen_values = true)]
     pub psf_sigma: f64,
     /// Half-width of the PSF's support in pixels, at most 480
-    #[arg(long, default_value_t = 470, value_name = "PX")]
-    pub psf_radius: usize,
+    #[arg(long, default_value_t = 470, value_name = "PX", allow_hyphen_values = true)]
+    pub psf_radius: i64,
     /// Only the first N projections, in the order of their numbers' text
     #[arg(long, value_name = "N")]
-    pub projections_limit: Option<usize>,
+    pub projections_limit: Option<NonZeroUsize>,
     /// Only this projection; may be given several times
     #[arg(long = "projection", value_name = "P")]
     pub projections: Vec<u32>,
@@ -59,7 +60,7 @@ pub struct Options {
     #[arg(long)]
     pub allow_missing_bands: bool,
     /// Seconds to wait for a cell before it is loaded once more, and given up after as many
-    #[arg(long, default_value_t = 300.0, value_name = "SECONDS")]
+    #[arg(long, default_value_t = 300.0, value_name = "SECONDS", allow_hyphen_values = true)]
     pub gather_timeout: f64,
 }
 
@@ -75,7 +76,11 @@ pub enum AssemblyChoice {
 impl Options {
     /// The library's options.
     pub fn to_library(&self, common: &Common) -> crate::Result<ps1::Options> {
-        let psf = Psf::new(SigmaPx::new(self.psf_sigma)?, self.psf_radius)?;
+        let psf_radius = usize::try_from(self.psf_radius).map_err(|_| {
+            let what = format!("a PSF radius of {} px makes no sense", self.psf_radius);
+            Error::new(ErrorKind::Parameter, what).help("give a --psf-radius of at least 3 times --psf-sigma")
+        })?;
+        let psf = Psf::new(SigmaPx::new(self.psf_sigma)?, psf_radius)?;
         let gather_timeout = Duration::try_from_secs_f64(self.gather_timeout).ok().filter(|time| !time.is_zero());
         let gather_timeout = gather_timeout.ok_or_else(|| {
             let what = format!("a gather time-out of {} s makes no sense", self.gather_timeout);
@@ -90,7 +95,7 @@ impl Options {
                 AssemblyChoice::Canonical => Assembly::Canonical,
                 AssemblyChoice::Legacy => Assembly::Legacy,
             },
-            projections_limit: self.projections_limit,
+            projections_limit: self.projections_limit.map(NonZeroUsize::get),
             projections: self.projections.clone(),
             output: self.output.clone(),
             overwrite: self.overwrite,
@@ -117,7 +122,7 @@ pub fn run(options: &Options, common: &Common) -> crate::Result<Exit> {
     } else {
         summary(&found);
     }
-    Ok(exit_of(&found))
+    Ok(Exit::of_run(found.interrupted, found.written + found.kept, found.rejected.len()))
 }
 
 /// Runs the pipeline with its progress on stderr, and lists what was rejected there.
@@ -129,16 +134,6 @@ pub fn run_shown(options: &ps1::Options, common: &Common) -> crate::Result<Repor
     drop(display);
     report::rejected(&rejected);
     outcome
-}
-
-/// The exit of a run that came to a report.
-pub fn exit_of(found: &Report) -> Exit {
-    match crate::interrupt::signal() {
-        Some(number) if found.interrupted => Exit::Signal(number),
-        _ if found.rejected.is_empty() => Exit::Done,
-        _ if found.written + found.kept == 0 => Exit::NotDone,
-        _ => Exit::SomeRejected,
-    }
 }
 
 /// Prints what was done, and where the time of each stage went.

@@ -4,8 +4,8 @@ use super::band::BANDS;
 use super::layout::{Cell, Layout, PROJECTION};
 use super::list;
 use super::sky::Sky;
-use crate::error::{Error, Result};
-use crate::image::publish::Staged;
+use crate::error::{Error, ErrorKind, Result};
+use crate::image::publish;
 use crate::image::zarr::{HEADER_ATTRIBUTE, write_array, write_group};
 use rayon::prelude::*;
 use serde_json::{Map, Value};
@@ -28,16 +28,19 @@ pub struct DataRoot {
 /// Writes the skycells of the demo and their list under `root`, in the places where a survey's would be.
 ///
 /// Each array is published whole; one that is there already is kept, so that an interrupted run goes on
-/// where it stopped. The list comes last and is replaced: where it is, all its skycells are.
+/// where it stopped. The list comes last: where it is, all its skycells are. A list of other skycells that is
+/// there already belongs to somebody, and nothing is written beside it.
 ///
 /// # Errors
-/// [`crate::ErrorKind::Io`] or [`crate::ErrorKind::NoSpace`] if the storage refuses, and
-/// [`crate::ErrorKind::Interrupted`] after a signal.
+/// [`ErrorKind::Exists`] for such a list; [`ErrorKind::Io`] or [`ErrorKind::NoSpace`] if the storage refuses, and
+/// [`ErrorKind::Interrupted`] after a signal.
 pub fn write_data_root(root: &Path) -> Result<DataRoot> {
     write(root, &Sky::new(Layout::demo(), Sky::DEMO_SEED))
 }
 
 fn write(root: &Path, sky: &Sky) -> Result<DataRoot> {
+    let (list, wanted) = (list::path(root), list::csv(sky.layout())?);
+    let is_listed = has_list(&list, &wanted)?;
     let store = root.join("ps1_skycells_zarr").join("ps1_skycells.zarr");
     let projection = store.join(format!("{PROJECTION:04}"));
     write_group(&store)?;
@@ -52,9 +55,10 @@ fn write(root: &Path, sky: &Sky) -> Result<DataRoot> {
         .into_par_iter()
         .map(|(cell, band)| write_band(sky, cell, band, &projection.join(cell.name())))
         .try_reduce(|| 0, |a, b| Ok(a + b))?;
-    let list = list::path(root);
-    make_dir(list.parent().expect("the list lies in a directory"))?;
-    write_file(&list, &list::csv(sky.layout())?)?;
+    if !is_listed {
+        make_dir(list.parent().expect("the list lies in a directory"))?;
+        publish::write_file(&list, &wanted, false)?;
+    }
     Ok(DataRoot { store, list, layout: sky.layout().clone(), n_kept })
 }
 
@@ -82,10 +86,16 @@ fn make_dir(dir: &Path) -> Result<()> {
     fs::create_dir_all(dir).map_err(|cause| Error::io("make the directory", dir, cause))
 }
 
-fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
-    let staged = Staged::file(path)?;
-    fs::write(staged.path(), bytes).map_err(|cause| Error::io("write the file", path, cause))?;
-    staged.publish(true)
+/// Whether the list is there already; another one in its place is refused.
+fn has_list(path: &Path, wanted: &[u8]) -> Result<bool> {
+    match fs::read(path) {
+        Ok(found) if found == wanted => Ok(true),
+        Ok(_) => Err(Error::new(ErrorKind::Exists, "a list of other skycells is there already")
+            .file(path)
+            .help("choose another --data-root; the demonstration does not replace a list")),
+        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(cause) => Err(Error::io("read the list of skycells", path, cause)),
+    }
 }
 
 #[cfg(test)]
@@ -103,6 +113,19 @@ mod tests {
         let n_arrays = 2 * BANDS.len() * sky.layout().cells.len();
         assert_eq!(write(root.path(), &sky).unwrap().n_kept, n_arrays - 1);
         assert_eq!(write(root.path(), &sky).unwrap().n_kept, n_arrays);
+    }
+
+    #[test]
+    fn a_list_of_other_skycells_is_not_replaced() {
+        let root = tempfile::tempdir().unwrap();
+        let list = list::path(root.path());
+        fs::create_dir_all(list.parent().unwrap()).unwrap();
+        fs::write(&list, "NAME,projection\n").unwrap();
+        let error = write(root.path(), &Sky::new(Layout::ragged(500, 490), 3)).unwrap_err();
+        assert_eq!((error.kind(), error.path()), (ErrorKind::Exists, Some(list.as_path())));
+        assert!(error.advice().unwrap().contains("--data-root"));
+        assert_eq!(fs::read(&list).unwrap(), b"NAME,projection\n");
+        assert!(!root.path().join("ps1_skycells_zarr").exists());
     }
 
     #[test]

@@ -201,7 +201,10 @@ fn failure(doing: &str, path: &Path, status: c_int) -> Error {
     let mut messages = vec![format!("CFITSIO status {status}, {}", until_zero(&text))];
     messages.extend(take_messages());
     // Refused memory counts as damage too: it follows from impossible sizes in the file.
-    Error::new(ErrorKind::Damaged, format!("cannot {doing}")).file(path).cause(messages.join("; "))
+    Error::new(ErrorKind::Damaged, format!("cannot {doing}"))
+        .file(path)
+        .help("the file is cut short or damaged: fetch it again")
+        .cause(messages.join("; "))
 }
 
 /// Empties CFITSIO's stack of messages, which all threads share.

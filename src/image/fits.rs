@@ -68,7 +68,8 @@ pub(super) fn mask_pixel(pixel: f64) -> Result<u32> {
         return Ok(pixel as u32);
     }
     let text = format!("a mask pixel is {pixel}, expected a whole number from 0 to 4294967295");
-    Err(Error::new(ErrorKind::Damaged, text))
+    Err(Error::new(ErrorKind::Damaged, text)
+        .help("check that this is the mask and not the image or the variance; if it is, fetch it again"))
 }
 
 /// Writes an image as [`super::stage`] says; CHECKSUM and DATASUM are set.
@@ -144,7 +145,11 @@ fn no_such_hdu(source: &Source, tables: usize) -> Error {
         Hdu::Name(name, None) => format!("the file has no HDU named {name}"),
         Hdu::Name(name, Some(version)) => format!("the file has no HDU named {name} of version {version}"),
     };
-    Error::new(ErrorKind::Missing, text).file(&source.path)
+    let help = match source.hdu {
+        Hdu::FirstImage => "give a file that holds an image",
+        _ => "choose another HDU, or leave it out for the first image",
+    };
+    Error::new(ErrorKind::Missing, text).file(&source.path).help(help)
 }
 
 fn check_signature(path: &Path) -> Result<()> {
@@ -153,12 +158,13 @@ fn check_signature(path: &Path) -> Result<()> {
     if start.starts_with(b"SIMPLE  =") || compressed.iter().any(|magic| start.starts_with(magic)) {
         return Ok(());
     }
-    let (kind, text) = if start.is_empty() {
-        (ErrorKind::Damaged, "the file is empty")
+    let (kind, text, help) = if start.is_empty() {
+        (ErrorKind::Damaged, "the file is empty", "fetch the file again")
     } else {
-        (ErrorKind::Unsupported, "the file is neither FITS (gzip and bzip2 included) nor a Zarr array")
+        let text = "the file is neither FITS (gzip and bzip2 included) nor a Zarr array";
+        (ErrorKind::Unsupported, text, "give a FITS file; one that should be FITS may have to be fetched again")
     };
-    Err(Error::new(kind, text).file(path))
+    Err(Error::new(kind, text).file(path).help(help))
 }
 
 fn has_data(info: &ImageInfo) -> bool {
@@ -187,7 +193,9 @@ fn plane_shape(source: &Source, info: &ImageInfo) -> Result<(usize, usize)> {
                 1 => "the image has one axis, expected two or more".into(),
                 _ => format!("the image's axes are {:?} pixels long", info.axes),
             };
-            Err(Error::new(ErrorKind::Shape, text).file(&source.path))
+            Err(Error::new(ErrorKind::Shape, text)
+                .file(&source.path)
+                .help("choose an HDU with an image, as in file.fits[1] or file.fits[SCI]"))
         }
     }
 }
@@ -202,7 +210,10 @@ fn room<T>(source: &Source, file: &mut FitsFile, info: &ImageInfo) -> Result<Vec
     file.read(&mut last, &mut [0_f64], info.bitpix > 0 || info.compressed)?;
     let mut pixels = Vec::new();
     pixels.try_reserve_exact(ny * nx).map_err(|cause| {
-        Error::new(ErrorKind::Memory, format!("no memory for {nx} x {ny} pixels")).file(&source.path).cause(cause)
+        Error::new(ErrorKind::Memory, format!("no memory for {nx} x {ny} pixels"))
+            .file(&source.path)
+            .help("cut out a part of the image, or use a machine with more memory")
+            .cause(cause)
     })?;
     Ok(pixels)
 }

@@ -17,6 +17,9 @@ pub const BLOCK_LENGTH: usize = 2880;
 /// Characters of text in one HISTORY or COMMENT card.
 const COMMENTARY_LENGTH: usize = CARD_LENGTH - 8;
 
+/// What to do about a card whose value cannot be used.
+const MEND_CARD: &str = "mend the card in the input's header";
+
 /// Ordered FITS cards of 80 printable ASCII characters each, without END.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Header {
@@ -114,7 +117,7 @@ impl Header {
         let Some(index) = self.position(key) else { return Ok(None) };
         let value = value::parse(&self.cards[index]).map_err(|why| {
             let text = format!("the value of {} is not legal FITS: {why}", value::plain_key(key));
-            Error::new(ErrorKind::Header, text)
+            Error::new(ErrorKind::Header, text).help(MEND_CARD)
         })?;
         Ok(match value {
             Some(Value::Text(first)) => Some(Value::Text(value::continued(first, &self.cards[index + 1..]))),
@@ -246,7 +249,7 @@ impl Header {
 
 fn wrong_type(key: &str, wanted: &str, found: &Value) -> Error {
     let text = format!("{} is {found}, expected {wanted}", value::plain_key(key));
-    Error::new(ErrorKind::Header, text)
+    Error::new(ErrorKind::Header, text).help(MEND_CARD)
 }
 
 /// Text with `?` for every character a card cannot hold; a tab counts as a space.

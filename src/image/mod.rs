@@ -152,6 +152,9 @@ impl Source {
         };
         match std::fs::metadata(path) {
             Ok(_) => Ok(Self { path: path.into(), hdu }),
+            Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => {
+                Err(Error::io("read the image", path, cause).help("check how the path is spelt"))
+            }
             Err(cause) => Err(Error::io("read the image", path, cause)),
         }
     }
@@ -159,7 +162,9 @@ impl Source {
     fn directory(self) -> Result<PathBuf> {
         match self.hdu {
             Hdu::FirstImage => Ok(self.path),
-            _ => Err(Error::new(ErrorKind::Parameter, "a directory has no HDU to choose").file(self.path)),
+            _ => Err(Error::new(ErrorKind::Parameter, "a directory has no HDU to choose")
+                .file(self.path)
+                .help("leave out the brackets")),
         }
     }
 }

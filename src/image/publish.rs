@@ -1,20 +1,18 @@
 //! Outputs appear whole or not at all: staged under a hidden name beside the target, then renamed.
 //!
-//! What is written into the staged file or directory is left to the formats.
+//! `leftover.rs` names what is staged and removes what was left behind; `rename.rs` puts it in its place. What is
+//! written into the staged file or directory is left to the formats.
+
+mod leftover;
+mod rename;
+
+pub use leftover::remove_stale;
 
 use crate::error::{Error, ErrorKind, Result};
-use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rename::{is_taken, rename_new, replace_dir};
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
-
-/// What a staged name carries between the target's name and the process.
-const MARK: &str = ".partial-";
-/// Longest part of the target's name that a staged name repeats; a name holds 255 bytes.
-const MAX_NAME: usize = 120;
-
-static COUNTER: AtomicU64 = AtomicU64::new(0);
 
 /// A file or directory in the making; removed on drop unless published.
 #[derive(Debug)]
@@ -26,19 +24,14 @@ pub struct Staged {
 }
 
 impl Staged {
-    /// An empty file beside `target`, named `.NAME.partial-<pid>-<counter>-<host>`.
+    /// An empty file beside `target`, named `.NAME.partial-<pid>-<counter>-<token>-<host>`.
     ///
     /// # Errors
     /// [`ErrorKind::Missing`] without the parent directory; [`ErrorKind::Io`] or [`ErrorKind::NoSpace`] where the
     /// file cannot be made.
     pub fn file(target: &Path) -> Result<Self> {
-        let staged = Self::named(target, false)?;
-        OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .open(&staged.path)
-            .map_err(|cause| Error::io("make the output file", target, cause))?;
-        Ok(staged)
+        let make = |path: &Path| OpenOptions::new().write(true).create_new(true).open(path).map(drop);
+        Self::make(target, false, "make the output file", make)
     }
 
     /// An empty directory beside `target`, named as [`Self::file`] names one.
@@ -46,9 +39,7 @@ impl Staged {
     /// # Errors
     /// As [`Self::file`].
     pub fn dir(target: &Path) -> Result<Self> {
-        let staged = Self::named(target, true)?;
-        fs::create_dir(&staged.path).map_err(|cause| Error::io("make the output directory", target, cause))?;
-        Ok(staged)
+        Self::make(target, true, "make the output directory", |path| fs::create_dir(path))
     }
 
     /// Where to write.
@@ -83,7 +74,7 @@ impl Staged {
             }
             None
         } else if self.is_dir {
-            replace_dir(&self.path, &self.target).map_err(refused)?
+            replace_dir(&self.path, &self.target, || free_name(&self.target)).map_err(refused)?
         } else {
             fs::rename(&self.path, &self.target).map_err(refused)?;
             None
@@ -100,23 +91,34 @@ impl Staged {
         sync(&self.path).map_err(|cause| Error::io("bring the output to the disk", &self.target, cause))
     }
 
-    fn named(target: &Path, is_dir: bool) -> Result<Self> {
-        let Some(name) = target.file_name() else {
-            return Err(Error::new(ErrorKind::Parameter, "the output path names no file").file(target));
-        };
+    /// Makes an empty file or directory under the first staged name that is free.
+    fn make(target: &Path, is_dir: bool, doing: &str, make: impl Fn(&Path) -> io::Result<()>) -> Result<Self> {
+        if target.file_name().is_none() {
+            return Err(Error::new(ErrorKind::Parameter, "the output path names no file")
+                .file(target)
+                .help("end the path in the output's name"));
+        }
         let directory = parent(target);
         match fs::metadata(directory) {
             Ok(found) if found.is_dir() => {}
-            Ok(_) => return Err(Error::new(ErrorKind::Parameter, "the output's parent is no directory").file(target)),
+            Ok(_) => {
+                return Err(Error::new(ErrorKind::Parameter, "the output's parent is no directory")
+                    .file(target)
+                    .help("choose another output path"));
+            }
             Err(cause) => {
                 return Err(Error::io("write into the output's directory", directory, cause)
                     .help("make the directory first, or choose another output path"));
             }
         }
-        let name: String = name.to_string_lossy().chars().take(MAX_NAME / 4).collect();
-        let counter = COUNTER.fetch_add(1, Ordering::Relaxed);
-        let path = directory.join(format!(".{name}{MARK}{}-{counter}-{}", std::process::id(), host()));
-        Ok(Self { path, target: target.to_path_buf(), is_dir, published: false })
+        loop {
+            let path = free_name(target);
+            match make(&path) {
+                Ok(()) => return Ok(Self { path, target: target.to_path_buf(), is_dir, published: false }),
+                Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(cause) => return Err(Error::io(doing, target, cause)),
+            }
+        }
     }
 }
 
@@ -127,6 +129,16 @@ impl Drop for Staged {
             let _ = if self.is_dir { fs::remove_dir_all(&self.path) } else { fs::remove_file(&self.path) };
         }
     }
+}
+
+/// Writes a file that appears whole or not at all.
+///
+/// # Errors
+/// As [`Staged::file`] and [`Staged::publish`].
+pub fn write_file(path: &Path, bytes: &[u8], overwrite: bool) -> Result<()> {
+    let staged = Staged::file(path)?;
+    fs::write(staged.path(), bytes).map_err(|cause| Error::io("write the file", path, cause))?;
+    staged.publish(overwrite)
 }
 
 /// Refuses an output path early: taken and not to be overwritten, or neither a file nor a directory.
@@ -184,58 +196,6 @@ pub fn publish_all(outputs: Vec<Staged>, overwrite: bool) -> Result<()> {
     outputs.into_iter().try_for_each(|staged| staged.publish(overwrite))
 }
 
-/// Removes what processes of this machine that are no longer alive left staged in `directory`.
-///
-/// Returns how many were removed. What other machines staged on a shared disk stays, as nobody here can tell
-/// whether their processes live.
-///
-/// # Errors
-/// [`ErrorKind::Io`] if the directory cannot be read or a leftover cannot be removed.
-pub fn remove_stale(directory: &Path) -> Result<usize> {
-    let refused = |cause| Error::io("look for leftovers", directory, cause);
-    let mut count = 0;
-    for entry in fs::read_dir(directory).map_err(refused)? {
-        let entry = entry.map_err(refused)?;
-        let name = entry.file_name();
-        let Some(pid) = name.to_str().and_then(staging_process) else { continue };
-        if is_alive(pid) {
-            continue;
-        }
-        let path = entry.path();
-        let is_dir = entry.file_type().map_err(refused)?.is_dir();
-        let removed = if is_dir { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
-        match removed {
-            Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
-                return Err(Error::io("remove a leftover", &path, cause));
-            }
-            _ => count += 1,
-        }
-    }
-    Ok(count)
-}
-
-/// The process of this machine that staged a file of this name.
-fn staging_process(name: &str) -> Option<i32> {
-    let (_, owner) = name.strip_prefix('.')?.rsplit_once(MARK)?;
-    let mut parts = owner.splitn(3, '-');
-    let pid = parts.next()?.parse().ok()?;
-    parts.next()?.parse::<u64>().ok()?;
-    (parts.next()? == host()).then_some(pid)
-}
-
-fn is_alive(pid: i32) -> bool {
-    let Some(pid) = rustix::process::Pid::from_raw(pid) else { return true };
-    // A process of another user answers with a refusal, and is alive.
-    rustix::process::test_kill_process(pid) != Err(rustix::io::Errno::SRCH)
-}
-
-/// The machine's name, reduced to what may stand in a file name.
-fn host() -> String {
-    let name = rustix::system::uname();
-    let name = name.nodename().to_string_lossy();
-    name.chars().filter(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_')).take(64).collect()
-}
-
 fn ensure_kind(target: &Path, is_dir: bool, overwrite: bool) -> Result<()> {
     let Ok(found) = fs::metadata(target) else { return Ok(()) };
     let fits = if is_dir { found.is_dir() } else { found.is_file() };
@@ -260,8 +220,10 @@ fn taken(target: &Path) -> Error {
         .help("choose another output path, or replace it with --overwrite")
 }
 
-fn is_taken(cause: &io::Error) -> bool {
-    matches!(cause.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::DirectoryNotEmpty)
+/// A staged name beside the target that this process has not used yet.
+fn free_name(target: &Path) -> PathBuf {
+    let name = target.file_name().unwrap_or_default().to_string_lossy();
+    parent(target).join(leftover::staged_name(&name))
 }
 
 fn parent(target: &Path) -> &Path {
@@ -274,47 +236,6 @@ fn whole_path(path: &Path) -> PathBuf {
         let directory = fs::canonicalize(parent(path)).unwrap_or_else(|_| parent(path).to_path_buf());
         directory.join(path.file_name().unwrap_or_default())
     })
-}
-
-/// Renames onto a name that must be free; file systems without such a call get the nearest thing.
-fn rename_new(from: &Path, to: &Path, is_dir: bool) -> io::Result<()> {
-    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS | rustix::io::Errno::OPNOTSUPP) => {}
-        other => return other.map_err(io::Error::from),
-    }
-    if is_dir {
-        // A rename of a directory refuses any target but an empty directory.
-        return if fs::symlink_metadata(to).is_ok() {
-            Err(io::ErrorKind::AlreadyExists.into())
-        } else {
-            fs::rename(from, to)
-        };
-    }
-    fs::hard_link(from, to)?;
-    fs::remove_file(from)
-}
-
-/// Puts a directory in the place of another; returns where the old one is now.
-fn replace_dir(from: &Path, to: &Path) -> io::Result<Option<PathBuf>> {
-    if fs::symlink_metadata(to).is_err() {
-        fs::rename(from, to)?;
-        return Ok(None);
-    }
-    match renameat_with(CWD, from, CWD, to, RenameFlags::EXCHANGE) {
-        Ok(()) => return Ok(Some(from.to_path_buf())),
-        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS | rustix::io::Errno::OPNOTSUPP) => {}
-        Err(cause) => return Err(cause.into()),
-    }
-    // Without an exchange there is a moment without either; the old one keeps a staged name until it goes.
-    let mut aside = from.as_os_str().to_owned();
-    aside.push("-old");
-    let aside = PathBuf::from(aside);
-    fs::rename(to, &aside)?;
-    if let Err(cause) = fs::rename(from, to) {
-        fs::rename(&aside, to)?;
-        return Err(cause);
-    }
-    Ok(Some(aside))
 }
 
 /// Brings a file, or a directory with all in it, to the disk.

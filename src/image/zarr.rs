@@ -3,7 +3,7 @@
 //! Decoding and encoding are zarrs'; what the arrays of a whole store are called is left to the stores.
 
 use super::header::Header;
-use super::publish::{Staged, ensure_free};
+use super::publish::{Staged, ensure_free, write_file};
 use super::{Image, fits};
 use crate::error::{Error, ErrorKind, Result};
 use ndarray::{Array2, ArrayView2, s};
@@ -19,6 +19,8 @@ use zarrs::storage::StorageError;
 pub const CHUNK_PX: usize = 1024;
 /// The attribute that holds the FITS cards.
 pub const HEADER_ATTRIBUTE: &str = "header";
+/// What to do about an array that cannot be read.
+const FETCH_AGAIN: &str = "the array is damaged or not written to its end: fetch or make it again";
 /// Compression of the written chunks.
 const ZSTD_LEVEL: i32 = 3;
 
@@ -151,11 +153,8 @@ pub fn write_group(dir: &Path) -> Result<()> {
         return Ok(());
     }
     let group = json!({ "attributes": {}, "zarr_format": 3, "node_type": "group" });
-    let staged = Staged::file(&metadata)?;
-    std::fs::write(staged.path(), group.to_string())
-        .map_err(|cause| Error::io("write the group's metadata", dir, cause))?;
     // Another process may have written the same meanwhile.
-    staged.publish(true)
+    write_file(&metadata, group.to_string().as_bytes(), true)
 }
 
 /// Reads the first plane of an array, as [`super::read`] says.
@@ -204,7 +203,7 @@ fn open(dir: &Path) -> Result<Store> {
             true => (ErrorKind::Missing, "the Zarr group holds no array"),
             false => (ErrorKind::Unsupported, "the directory is not a Zarr array"),
         };
-        return Err(Error::new(kind, what).file(dir));
+        return Err(Error::new(kind, what).file(dir).help("give a FITS file, or the directory of a Zarr array"));
     }
     let (shown, more) = (arrays.len().min(LISTED_ARRAYS), arrays.len().saturating_sub(LISTED_ARRAYS));
     let mut list = arrays[..shown].join(", ");
@@ -247,7 +246,8 @@ fn find_arrays(dir: &Path, prefix: &str, names: &mut Vec<String>) {
 }
 
 fn open_store(dir: &Path) -> Result<Store> {
-    let refused = |text: &str| Error::new(ErrorKind::Damaged, format!("cannot open the Zarr array: {text}"));
+    let refused =
+        |text: &str| Error::new(ErrorKind::Damaged, format!("cannot open the Zarr array: {text}")).help(FETCH_AGAIN);
     let store = FilesystemStore::new(dir).map_err(|cause| refused("the path is not usable").cause(cause))?;
     Array::open(Arc::new(store), "/").map_err(|cause| refused("its metadata cannot be used").cause(cause))
 }
@@ -264,16 +264,17 @@ fn first_plane(dir: &Path, array: &Store) -> Result<((usize, usize), ArraySubset
         }
         _ => {
             let text = format!("the array's shape is {shape:?}, expected two axes or more and no empty one");
-            Err(Error::new(ErrorKind::Shape, text).file(dir))
+            Err(Error::new(ErrorKind::Shape, text).file(dir).help("give an array with an image"))
         }
     }
 }
 
 fn read_header(dir: &Path, array: &Store) -> Result<Header> {
     match array.attributes().get(HEADER_ATTRIBUTE) {
-        Some(serde_json::Value::String(text)) => {
-            Header::from_cards_text(text).map_err(|error| error.file(dir.join("zarr.json")))
-        }
+        Some(serde_json::Value::String(text)) => Header::from_cards_text(text).map_err(|error| {
+            let help = format!("mend the attribute {HEADER_ATTRIBUTE} of the array, or take it out");
+            error.file(dir.join("zarr.json")).help(help)
+        }),
         _ => Ok(Header::new()),
     }
 }
@@ -285,9 +286,9 @@ fn elements<T: ElementOwned, U>(
     part: &ArraySubset,
     convert: impl Fn(T) -> U,
 ) -> Result<Vec<U>> {
-    let elements: Vec<T> = array
-        .retrieve_array_subset(part)
-        .map_err(|cause| Error::new(ErrorKind::Damaged, "cannot decode the Zarr array").file(dir).cause(cause))?;
+    let elements: Vec<T> = array.retrieve_array_subset(part).map_err(|cause| {
+        Error::new(ErrorKind::Damaged, "cannot decode the Zarr array").file(dir).help(FETCH_AGAIN).cause(cause)
+    })?;
     Ok(elements.into_iter().map(convert).collect())
 }
 
@@ -334,7 +335,9 @@ fn mask_numbers(dir: &Path, array: &Store, part: &ArraySubset) -> Result<Vec<u32
 }
 
 fn not_numeric(dir: &Path, name: &str) -> Error {
-    Error::new(ErrorKind::Unsupported, format!("the array holds {name}, expected numbers")).file(dir)
+    Error::new(ErrorKind::Unsupported, format!("the array holds {name}, expected numbers"))
+        .file(dir)
+        .help("give an array of integers, floats or bool")
 }
 
 /// The Zarr v3 name of the element type.

@@ -123,6 +123,39 @@ fn masks_are_unsigned_and_exact() {
 }
 
 #[test]
+fn every_refusal_of_a_file_says_what_to_do() {
+    let whole = primary(16, &[2, 2], &[], &[0; 8]);
+    let cube = primary(16, &[4], &[], &[0; 8]);
+    let empty = primary(8, &[], &[], &[]);
+    let cases: [(&[u8], &str, &str); 7] = [
+        (b"", "", "fetch"),
+        (b"no image", "", "FITS"),
+        (&whole[..1000], "", "fetch"),
+        (&whole[..BLOCK_LENGTH], "", "fetch"),
+        (&whole, "[4]", "HDU"),
+        (&cube, "", "HDU"),
+        (&empty, "", "image"),
+    ];
+    for (bytes, hdu, help) in cases {
+        let file = written(bytes);
+        let error = read(&format!("{}{hdu}", file.path)).unwrap_err();
+        assert!(error.advice().is_some_and(|advice| advice.contains(help)), "{error:?}");
+        assert_eq!(error.path(), Some(Path::new(&file.path)));
+    }
+    assert!(read("no/such.fits").unwrap_err().advice().is_some());
+}
+
+#[test]
+fn mask_pixels_that_are_no_bits_are_refused_with_advice() {
+    for pixel in [-1.0, 0.5, 4_294_967_296.0, f64::NAN, f64::INFINITY] {
+        let file = written(&primary(-64, &[1, 1], &[], &f64::to_be_bytes(pixel)));
+        let error = read_mask(&file.path).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Damaged, "{pixel}");
+        assert!(error.advice().is_some_and(|advice| advice.contains("mask")), "{error:?}");
+    }
+}
+
+#[test]
 fn an_impossible_size_is_an_error_not_a_crash() {
     let file = written(&primary(-32, &[2_000_000_000, 2_000_000_000], &[], &[0; 2880]));
     assert_eq!(read(&file.path).unwrap_err().kind(), ErrorKind::Damaged);

@@ -81,23 +81,55 @@ fn devices_other_kinds_and_missing_parents_are_refused_early() {
 }
 
 #[test]
-fn only_leftovers_of_dead_processes_of_this_machine_go() {
+fn two_at_once_publish_one_directory_that_is_always_there() {
     let dir = tempfile::tempdir().unwrap();
-    let mut child = std::process::Command::new("true").spawn().unwrap();
-    let dead = child.id();
-    child.wait().unwrap();
-    let stale = format!(".a.fits.partial-{dead}-0-{}", host());
-    let stale_dir = format!(".b.zarr.partial-{dead}-1-{}", host());
-    let elsewhere = format!(".a.fits.partial-{dead}-0-{}x", host());
-    fs::write(dir.path().join(&stale), "").unwrap();
-    fs::create_dir(dir.path().join(&stale_dir)).unwrap();
-    fs::write(dir.path().join(&elsewhere), "").unwrap();
-    fs::write(dir.path().join(".partial-notes"), "").unwrap();
-    let living = Staged::file(&dir.path().join("live")).unwrap();
-    assert_eq!(remove_stale(dir.path()).unwrap(), 2);
-    assert!(living.path().exists());
-    let left = names(dir.path());
-    assert!(left.contains(&elsewhere) && left.contains(&".partial-notes".to_owned()) && left.len() == 3, "{left:?}");
+    let target = dir.path().join("target");
+    let publish = |text: String| {
+        let staged = Staged::dir(&target).unwrap();
+        fs::write(staged.path().join("a"), &text).unwrap();
+        fs::write(staged.path().join("b"), &text).unwrap();
+        staged.publish(true).unwrap();
+    };
+    std::thread::scope(|scope| {
+        let publish_many = |name: &'static str| (0..200).for_each(|count| publish(format!("{name} {count}")));
+        let runs = ["first", "second"].map(|name| scope.spawn(move || publish_many(name)));
+        while !target.exists() && !runs.iter().all(|run| run.is_finished()) {}
+        while !runs.iter().all(|run| run.is_finished()) {
+            assert!(target.is_dir());
+        }
+    });
+    assert_eq!(names(dir.path()), ["target"]);
+    assert_eq!(names(&target), ["a", "b"]);
+    assert_eq!(fs::read(target.join("a")).unwrap(), fs::read(target.join("b")).unwrap());
+}
+
+#[test]
+fn a_staged_name_that_is_taken_is_passed_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let tries = std::cell::Cell::new(0);
+    let make = |path: &Path| {
+        tries.set(tries.get() + 1);
+        if tries.get() < 3 {
+            fs::create_dir(path)?;
+        }
+        fs::create_dir(path)
+    };
+    let staged = Staged::make(&dir.path().join("a"), true, "make it", make).unwrap();
+    assert_eq!((tries.get(), names(staged.path()).len(), names(dir.path()).len()), (3, 0, 3));
+    let full = |_: &Path| Err(io::ErrorKind::StorageFull.into());
+    assert_eq!(Staged::make(&dir.path().join("a"), true, "make it", full).unwrap_err().kind(), ErrorKind::NoSpace);
+}
+
+#[test]
+fn a_file_is_written_whole_and_replaced_only_if_asked() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.png");
+    write_file(&path, b"one", false).unwrap();
+    assert_eq!(write_file(&path, b"two", false).unwrap_err().kind(), ErrorKind::Exists);
+    assert_eq!(fs::read(&path).unwrap(), b"one");
+    write_file(&path, b"two", true).unwrap();
+    assert_eq!(fs::read(&path).unwrap(), b"two");
+    assert_eq!(names(dir.path()), ["a.png"]);
 }
 
 #[test]

@@ -89,3 +89,25 @@ fn damaged_arrays_are_errors_that_name_the_directory() {
     let plain = tempfile::tempdir().unwrap();
     assert_eq!(image::read(plain.path().to_str().unwrap()).unwrap_err().kind(), ErrorKind::Unsupported);
 }
+
+#[test]
+fn every_refusal_of_an_array_says_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let advice = |error: crate::Error| error.advice().map(str::to_owned).unwrap_or_else(|| panic!("{error:?}"));
+    let text = |name: &str| at(name).to_str().unwrap().to_owned();
+    write_array(&at("mask"), array![[0.5_f32]].view(), f32::NAN, &Map::new()).unwrap();
+    let error = image::read_mask(&text("mask")).unwrap_err();
+    assert_eq!((error.kind(), error.path()), (ErrorKind::Damaged, Some(at("mask").as_path())));
+    assert!(advice(error).contains("mask"));
+    advice(image::read(&(text("mask") + "[1]")).unwrap_err());
+    fs::write(at("mask/c/0/0"), "garbage").unwrap();
+    assert!(advice(image::read(&text("mask")).unwrap_err()).contains("again"));
+    fs::write(at("mask/zarr.json"), "{").unwrap();
+    assert!(advice(image::read(&text("mask")).unwrap_err()).contains("again"));
+    fs::create_dir(at("none")).unwrap();
+    advice(image::read(&text("none")).unwrap_err());
+    let attributes = Map::from_iter([(HEADER_ATTRIBUTE.to_owned(), "no cards".into())]);
+    write_array(&at("cards"), array![[1_f32]].view(), f32::NAN, &attributes).unwrap();
+    assert!(advice(image::read(&text("cards")).unwrap_err()).contains("header"));
+}

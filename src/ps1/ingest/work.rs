@@ -204,10 +204,14 @@ fn repeated(first: &Item, item: &Item) -> Outcome {
 fn shape_of(header: &Header) -> Result<(usize, usize)> {
     let length = |key: &str| Ok::<_, Error>(header.i64(key)?.and_then(|n| usize::try_from(n).ok()).unwrap_or(0));
     match (length("NAXIS2")?, length("NAXIS1")?) {
-        (0, _) | (_, 0) => Err(Error::new(ErrorKind::Shape, "NAXIS1 and NAXIS2 are not the sides of an image")),
+        (0, _) | (_, 0) => Err(Error::new(ErrorKind::Shape, "NAXIS1 and NAXIS2 are not the sides of an image")
+            .help("leave the file out, or fetch it again")),
         shape => Ok(shape),
     }
 }
+
+/// Bytes of a gzipped file without its compressed content: the header and the trailer (RFC 1952, section 2.2).
+const GZIP_LEAST_BYTES: u64 = 10 + 8;
 
 /// Length of a gzipped file's content, modulo 2^32, as its last four bytes say; `None` for other files.
 fn gunzipped_bytes(file: &Path) -> Result<Option<u64>> {
@@ -217,6 +221,12 @@ fn gunzipped_bytes(file: &Path) -> Result<Option<u64>> {
     open.by_ref().take(2).read_to_end(&mut magic).map_err(refused)?;
     if magic != *b"\x1f\x8b" {
         return Ok(None);
+    }
+    let n_bytes = open.metadata().map_err(refused)?.len();
+    if n_bytes < GZIP_LEAST_BYTES {
+        return Err(Error::new(ErrorKind::Damaged, format!("the gzipped file ends after {n_bytes} bytes"))
+            .file(file)
+            .help("fetch the file again"));
     }
     let mut length = Vec::new();
     open.seek(SeekFrom::End(-4)).and_then(|_| open.read_to_end(&mut length)).map_err(refused)?;
@@ -248,5 +258,16 @@ mod tests {
         assert_eq!(gunzipped_bytes(file.path()).unwrap(), None);
         std::fs::write(file.path(), "").unwrap();
         assert_eq!(gunzipped_bytes(file.path()).unwrap(), None);
+    }
+
+    #[test]
+    fn a_gzipped_file_cut_short_is_damaged() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        for n_bytes in [2, 3, 17] {
+            std::fs::write(file.path(), &b"\x1f\x8b\x08\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"[..n_bytes]).unwrap();
+            let error = gunzipped_bytes(file.path()).unwrap_err();
+            assert_eq!((error.kind(), error.path()), (ErrorKind::Damaged, Some(file.path())), "{n_bytes}");
+            assert!(error.advice().is_some());
+        }
     }
 }
