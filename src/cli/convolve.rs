@@ -5,7 +5,7 @@ use super::exit::Exit;
 use super::report;
 use crate::compute::beam::SynthesizedBeam;
 use crate::compute::gaussian::psf::DEFAULT_SIGMA_PX;
-use crate::compute::gaussian::{self, Convolved, Gaussian, Plan, Psf};
+use crate::compute::gaussian::{self, Convolved, Gaussian, Plan, Psf, Window};
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::beam::{Followed, follow_blur};
 use crate::image::{self, Header, Image, publish};
@@ -114,8 +114,11 @@ pub fn run(options: &Options, common: &Common) -> Result<Exit> {
     interrupt::check()?;
     warn_of_planes(&header, &options.input);
     let n_missing = count(&pixels, |pixel| !pixel.is_finite());
-    let Convolved { pixels, coverage } = gaussian.convolve(pixels.view(), options.coverage.is_some());
-    interrupt::check()?;
+    let wanted = || interrupt::signal().is_none();
+    let pixels = pixels.as_standard_layout();
+    let window = Window::whole(pixels.dim());
+    let convolved = gaussian.convolve_while(pixels.view(), &window, options.coverage.is_some(), &wanted);
+    let Convolved { pixels, coverage } = convolved.ok_or_else(interrupt::error)?;
 
     let mut result = Image { pixels, header: header.clone() };
     let followed =

@@ -11,46 +11,32 @@ const LANES: usize = 32;
 /// `out[x] = start + sum over i of weights[i] * rows[i][x]`; rows are at least as long as `out`.
 #[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2", "aarch64+neon"))]
 pub fn of_rows(rows: &[&[f64]], weights: &[f64], start: f64, out: &mut [f64]) {
-    for (group, to) in out.chunks_mut(LANES).enumerate() {
-        let x = group * LANES;
-        let mut sums = [start; LANES];
-        if to.len() == LANES {
-            for (row, weight) in rows.iter().zip(weights) {
-                for (sum, value) in sums.iter_mut().zip(&row[x..x + LANES]) {
-                    *sum += weight * value;
-                }
-            }
-        } else {
-            for (row, weight) in rows.iter().zip(weights) {
-                for (sum, value) in sums.iter_mut().zip(&row[x..x + to.len()]) {
-                    *sum += weight * value;
-                }
-            }
-        }
-        to.copy_from_slice(&sums[..to.len()]);
-    }
+    of_any_rows(rows, weights, start, out);
 }
 
 /// As [`of_rows`], of f32 pixels.
 #[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2", "aarch64+neon"))]
 pub fn of_pixel_rows(rows: &[&[f32]], weights: &[f64], start: f64, out: &mut [f64]) {
+    of_any_rows(rows, weights, start, out);
+}
+
+/// Inlined into each version, so that it is compiled for its machine.
+#[inline(always)]
+fn of_any_rows<T: Copy>(rows: &[&[T]], weights: &[f64], start: f64, out: &mut [f64])
+where
+    f64: From<T>,
+{
     for (group, to) in out.chunks_mut(LANES).enumerate() {
         let x = group * LANES;
         let mut sums = [start; LANES];
-        if to.len() == LANES {
-            for (row, weight) in rows.iter().zip(weights) {
-                for (sum, value) in sums.iter_mut().zip(&row[x..x + LANES]) {
-                    *sum += weight * f64::from(*value);
-                }
-            }
-        } else {
-            for (row, weight) in rows.iter().zip(weights) {
-                for (sum, value) in sums.iter_mut().zip(&row[x..x + to.len()]) {
-                    *sum += weight * f64::from(*value);
-                }
+        // The length of a whole group is a constant: its sums stay in registers.
+        let n = if to.len() == LANES { LANES } else { to.len() };
+        for (row, weight) in rows.iter().zip(weights) {
+            for (sum, value) in sums.iter_mut().zip(&row[x..x + n]) {
+                *sum += weight * f64::from(*value);
             }
         }
-        to.copy_from_slice(&sums[..to.len()]);
+        to.copy_from_slice(&sums[..n]);
     }
 }
 
