@@ -99,28 +99,35 @@ mod tests {
     /// A way to replace a directory.
     type Replace = fn(&Path, &Path, &mut dyn FnMut() -> PathBuf) -> io::Result<Option<PathBuf>>;
 
-    /// Two threads replace one directory 200 times each; what is left must be whole and alone.
+    /// Two threads publish the same 50 directories four times each, at the same moments; each must be whole in
+    /// the end, and nothing beside it.
     fn race(replace: Replace) {
         let dir = tempfile::tempdir().unwrap();
-        let to = dir.path().join("target");
+        let to = |count: usize| dir.path().join(format!("target-{}", count / 4));
         let count = AtomicUsize::new(0);
         let free_name = || dir.path().join(format!("free-{}", count.fetch_add(1, Relaxed)));
-        std::thread::scope(|scope| {
-            for _ in 0..2 {
-                scope.spawn(|| {
-                    for _ in 0..200 {
-                        let from = free_name();
-                        fs::create_dir(&from).unwrap();
-                        fs::write(from.join("a"), "").unwrap();
-                        if let Some(old) = replace(&from, &to, &mut || free_name()).unwrap() {
-                            fs::remove_dir_all(old).unwrap();
-                        }
-                    }
-                });
+        let start = std::sync::Barrier::new(2);
+        let publish_all = || {
+            let mut failures = Vec::new();
+            for count in 0..200 {
+                let from = free_name();
+                fs::create_dir(&from).unwrap();
+                fs::write(from.join("a"), "").unwrap();
+                start.wait();
+                match replace(&from, &to(count), &mut || free_name()) {
+                    Ok(old) => old.iter().for_each(|old| fs::remove_dir_all(old).unwrap()),
+                    Err(cause) => failures.push(cause),
+                }
             }
+            failures
+        };
+        let failures = std::thread::scope(|scope| {
+            let threads = [scope.spawn(publish_all), scope.spawn(publish_all)];
+            threads.map(|thread| thread.join().unwrap())
         });
-        assert!(to.join("a").is_file());
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+        assert!(failures.iter().all(Vec::is_empty), "{failures:?}");
+        assert!((0..200).all(|count| to(count).join("a").is_file()));
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 50);
     }
 
     #[test]
