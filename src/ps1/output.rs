@@ -4,14 +4,13 @@ use super::Rejected;
 use super::store::{ContentHash, Stamp};
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::header::Header;
-use crate::image::publish::{self, Staged};
+use crate::image::publish;
 use crate::image::zarr;
 use crate::skycell::Band;
 use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// Name of the attribute that marks arrays of this program; in `{NAME}_data` it holds the cell's [`CellRecord`].
@@ -95,13 +94,10 @@ impl Output {
     pub fn open(folder: &Path) -> Result<Self> {
         let output = Self { folder: folder.to_path_buf() };
         let store = output.store();
-        std::fs::create_dir_all(&store).map_err(|cause| Error::io("make the output store", &store, cause))?;
+
+        zarr::write_group(&store)?;
         publish::remove_stale(&store)?;
         publish::remove_stale(folder)?;
-        let group = store.join("zarr.json");
-        if !group.exists() {
-            write_text(&group, &json!({"zarr_format": 3, "node_type": "group", "attributes": {}}).to_string())?;
-        }
         Ok(output)
     }
 
@@ -198,7 +194,7 @@ impl Output {
         let cells: Vec<CellEntry> = self.records().into_iter().map(entry).collect();
         let json = json!({"run": run, "cells": cells, "rejected": rejected});
         let text = serde_json::to_string_pretty(&json).expect("records have text keys only");
-        write_text(&self.metadata_path(), &text)
+        publish::write_file(&self.metadata_path(), text.as_bytes(), true)
     }
 
     /// Keeps other runs from rewriting the metadata meanwhile; given back on drop. Where locks are
@@ -215,14 +211,6 @@ fn own_attribute(array: &Path) -> Option<Value> {
     let text = std::fs::read_to_string(array.join("zarr.json")).ok()?;
     let json: Value = serde_json::from_str(&text).ok()?;
     json.get("attributes")?.get(RECORD_ATTRIBUTE).cloned()
-}
-
-fn write_text(path: &Path, text: &str) -> Result<()> {
-    let staged = Staged::file(path)?;
-    let mut file = staged.open_file()?;
-    file.write_all(text.as_bytes()).map_err(|cause| Error::io("write", path, cause))?;
-    drop(file);
-    staged.publish(true)
 }
 
 /// The header of a convolved cell: the WCS and identity of the input, and what was done.
