@@ -129,7 +129,9 @@ fn check_around(
 ) -> Result<(), String> {
     let ((y0, x0), (ny, nx)) = (sky.layout().position(cell), sky.shape);
     let (top, left) = (y0.saturating_sub(reach_px), x0.saturating_sub(reach_px));
-    let (top_found, left_found) = (window.origin.0 as usize, window.origin.1 as usize);
+    // A window knows its place in the whole projection; the image begins at the list's first cells.
+    let begin = sky.layout().origin();
+    let (top_found, left_found) = (window.origin.0 as usize - begin.0, window.origin.1 as usize - begin.1);
     if (top_found + window.y.start, left_found + window.x.start, window.y.len(), window.x.len()) != (y0, x0, ny, nx) {
         return Err(format!("{cell} lies at {window:?}"));
     }

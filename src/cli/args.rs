@@ -83,12 +83,12 @@ pub enum Command {
     Ingest(super::ingest::Options),
     /// Blur an image with a Gaussian PSF
     Convolve(super::convolve::Options),
+    /// Make a picture of an image
+    Preview(super::preview::Options),
+    /// Make a small projection of skycells, run ps1 on it, and show what came out
+    Demo(super::demo::Options),
     /// Print the completions of a shell
     Completions(super::generate::Completions),
     /// Write the man pages, one a command
     ManPages(super::generate::ManPages),
-    /// Make a small projection of skycells, run ps1 on it, and show what came out
-    Demo(super::demo::Options),
-    /// Make a picture of an image
-    Preview(super::preview::Options),
 }

@@ -2,26 +2,21 @@
 //! there, and hands it to the saver.
 
 use super::canonical::CanonicalWindow;
+use super::gather::Gatherer;
 use super::legacy::LegacyRows;
 use super::output::{CellRecord, Finished, InputsMissing, Owned};
 use super::plan::{Plan, Projection, Task};
 use super::progress::{Progress, Spent};
 use super::reader::{Arrival, Readers};
 use super::saver::Saver;
-use super::store::{ContentHash, Stamp};
+use super::store::Stamp;
 use super::{Assembly, Options, Rejected, resume};
 use crate::compute::gaussian::{Convolved, Gaussian, Window};
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::header::Header;
 use crate::skycell::{Band, SkycellId};
-use crossbeam_channel::{RecvTimeoutError, TryRecvError};
 use ndarray::{Array2, ArrayView2};
-use std::collections::HashMap;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, Instant};
-
-/// How often a wait looks up to see whether it should end.
-const LOOK_UP: Duration = Duration::from_millis(50);
 
 /// Assembles all projections.
 ///
@@ -37,7 +32,7 @@ pub fn run(
     progress: &Progress,
     rejected: &mut Vec<Rejected>,
 ) -> Result<()> {
-    let mut gatherer = Gatherer { options, readers, progress, parked: HashMap::new(), taken: 0 };
+    let mut gatherer = Gatherer::new(options, readers, progress);
     let mut first_index = 0;
     for projection in &plan.projections {
         let mut assembler = Assembler::new(options, projection, gaussian, saver, progress);
@@ -53,86 +48,6 @@ pub fn run(
         first_index += projection.tasks.len();
     }
     Ok(())
-}
-
-/// Brings arrivals into order.
-struct Gatherer<'a> {
-    options: &'a Options,
-    readers: &'a Readers,
-    progress: &'a Progress,
-    /// Cells that came before their turn.
-    parked: HashMap<usize, Arrival>,
-    /// Tasks below this have been handed on.
-    taken: usize,
-}
-
-impl Gatherer<'_> {
-    fn gather(&mut self, index: usize) -> Result<Arrival> {
-        self.wait_for(index)?;
-        self.taken = index + 1;
-        Ok(self.parked.remove(&index).expect("the wait ends when the cell is there"))
-    }
-
-    /// Whether a cell that is not yet due will be placed.
-    fn peek(&mut self, index: usize) -> Result<bool> {
-        self.wait_for(index)?;
-        Ok(self.parked[&index].outcome.is_ok())
-    }
-
-    /// Waits until the cell is parked. After the gather time-out it is loaded once more from
-    /// here; if that does not answer either, it has failed.
-    fn wait_for(&mut self, index: usize) -> Result<()> {
-        let mut since = Instant::now();
-        let mut own_load = None;
-        while !self.parked.contains_key(&index) {
-            crate::interrupt::check()?;
-            let next =
-                self.progress.assembler.time(Spent::WaitingForInput, || self.readers.arrivals.recv_timeout(LOOK_UP));
-            match next {
-                // A cell that was given up or loaded from here may come again.
-                Ok(arrival) if arrival.index < self.taken || self.parked.contains_key(&arrival.index) => {}
-                Ok(arrival) => {
-                    self.parked.insert(arrival.index, arrival);
-                }
-                Err(RecvTimeoutError::Timeout) => {}
-                // No thread is left that could bring it.
-                Err(RecvTimeoutError::Disconnected) => {
-                    let broken = self.failed(index, "its reader broke down".to_owned());
-                    self.parked.entry(index).or_insert(broken);
-                }
-            }
-            self.progress.cells_in_memory.store(self.parked.len() as u64, Relaxed);
-            match own_load.as_ref().map(crossbeam_channel::Receiver::<Arrival>::try_recv) {
-                Some(Ok(arrival)) => {
-                    self.parked.entry(index).or_insert(arrival);
-                }
-                Some(Err(TryRecvError::Disconnected)) => {
-                    let broken = self.failed(index, "its reader broke down".to_owned());
-                    self.parked.entry(index).or_insert(broken);
-                }
-                _ => {}
-            }
-            if since.elapsed() >= self.options.gather_timeout && !self.parked.contains_key(&index) {
-                match own_load {
-                    None => own_load = Some(self.readers.load_now(index)),
-                    Some(_) => {
-                        let seconds = self.options.gather_timeout.as_secs_f64();
-                        let given_up = self.failed(index, format!("storage did not answer within {seconds} s, twice"));
-                        self.parked.insert(index, given_up);
-                    }
-                }
-                since = Instant::now();
-            }
-        }
-        // The outcome of a stopped reader says nothing about the cell.
-        let stopped = |error: &Error| error.kind() == ErrorKind::Interrupted;
-        if self.parked[&index].outcome.as_ref().is_err_and(stopped) { crate::interrupt::check() } else { Ok(()) }
-    }
-
-    fn failed(&self, index: usize, what: String) -> Arrival {
-        let error = Error::new(ErrorKind::TimedOut, what).help("check the storage, or give a longer --gather-timeout");
-        Arrival { index, hash: ContentHash::absent(), stamp: None, outcome: Err(error), charge: None }
-    }
 }
 
 /// What is kept of a placed cell until it is convolved.

@@ -14,6 +14,7 @@ pub mod assembler;
 pub mod budget;
 pub mod canonical;
 pub mod combine;
+pub mod gather;
 pub mod ingest;
 pub mod legacy;
 pub mod list;
