@@ -233,7 +233,7 @@ fn storage_that_hangs_costs_two_time_outs_and_no_more() {
     // Whoever opens a pipe that nobody writes to waits for ever.
     assert!(std::process::Command::new("mkfifo").arg(&chunk).status().unwrap().success());
     let start = Instant::now();
-    let json = run(&mut root.ps1(&["--gather-timeout", "1", "--threads", "2"]), 1);
+    let json = run(&mut root.ps1(&["--gather-timeout", "3", "--threads", "2"]), 1);
     assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
     assert_eq!(names(&json), ["skycell.2556.041"]);
     assert!(json["rejected"][0]["reason"].as_str().unwrap().contains("did not answer"), "{json}");
