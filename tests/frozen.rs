@@ -71,7 +71,10 @@ impl Assembled {
         let row_length = |y: u8| ids.iter().filter(|id| id.y == y).count();
         Projection {
             layout: Layout::new(self.shape(), &ids).unwrap(),
-            tasks: ids.iter().map(|id| Task { listed: listed(id), group: None, wanted: true }).collect(),
+            tasks: ids
+                .iter()
+                .map(|id| Task { listed: listed(id), group: None, wanted: true, stored_bytes: 0 })
+                .collect(),
             max_cells: ids.iter().map(|id| row_length(id.y)).max().unwrap(),
             min_x: ids.iter().map(|id| id.x).min().unwrap(),
         }

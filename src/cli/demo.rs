@@ -10,7 +10,7 @@ use crate::demo::{list, picture};
 use crate::error::{Error, Result};
 use crate::image::publish;
 use crate::ps1::combine::{self, Recipe};
-use crate::ps1::{self, Assembly, Detector, store};
+use crate::ps1::{self, Assembly, store};
 use crate::skycell::{Skycell, Weights};
 use crate::units::SigmaPx;
 use ndarray::Array2;
@@ -38,7 +38,7 @@ pub fn run(options: &Options, common: &Common) -> Result<Exit> {
     let seconds_to_make = start.elapsed().as_secs_f64();
     let run = ps1::Options {
         data_root: options.data_root.clone(),
-        detector: Detector { sector: list::SECTOR, camera: list::CAMERA, ccd: list::CCD },
+        detector: list::DETECTOR,
         psf: Psf::new(SigmaPx::new(60.0)?, 470)?,
         recipe: Recipe { weights: Weights::default(), allow_missing_bands: false },
         assembly: Assembly::Canonical,

@@ -1,8 +1,8 @@
 //! Drawing on one cell: flux and mask bits, each source only where it is above the noise.
 
 use super::band::BandSky;
-use super::layout::CELL_OVERLAP_PX;
 use super::sources::{ChipGap, CosmicRay, DeadBlock, Galaxy, Star};
+use crate::skycell::CELL_OVERLAP_PX;
 use ndarray::Array2;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;

@@ -7,6 +7,7 @@ use super::sky::Sky;
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::publish;
 use crate::image::zarr::{HEADER_ATTRIBUTE, write_array, write_group};
+use crate::ps1::store::path_below;
 use rayon::prelude::*;
 use serde_json::{Map, Value};
 use std::fs;
@@ -39,9 +40,9 @@ pub fn write_data_root(root: &Path) -> Result<DataRoot> {
 }
 
 fn write(root: &Path, sky: &Sky) -> Result<DataRoot> {
-    let (list, wanted) = (list::path(root), list::csv(sky.layout())?);
+    let (list, wanted) = (list::DETECTOR.list_path(root), list::csv(sky.layout())?);
     let is_listed = has_list(&list, &wanted)?;
-    let store = root.join("ps1_skycells_zarr").join("ps1_skycells.zarr");
+    let store = path_below(root);
     let projection = store.join(format!("{PROJECTION:04}"));
     write_group(&store)?;
     write_group(&projection)?;
@@ -118,7 +119,7 @@ mod tests {
     #[test]
     fn a_list_of_other_skycells_is_not_replaced() {
         let root = tempfile::tempdir().unwrap();
-        let list = list::path(root.path());
+        let list = list::DETECTOR.list_path(root.path());
         fs::create_dir_all(list.parent().unwrap()).unwrap();
         fs::write(&list, "NAME,projection\n").unwrap();
         let error = write(root.path(), &Sky::new(Layout::ragged(500, 490), 3)).unwrap_err();

@@ -1,7 +1,7 @@
 //! Which skycells the demo has, and where each lies on the sky.
 
-/// Shared pixels of neighbouring skycells along each axis, as in PS1.
-pub const CELL_OVERLAP_PX: usize = 480;
+use crate::skycell::CELL_OVERLAP_PX;
+
 /// The projection cell the demo borrows: zone 40 of the rings.v3 tessellation.
 pub const PROJECTION: u32 = 2556;
 /// Pixel scale along both axes, as PS1 headers give it.

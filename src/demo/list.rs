@@ -2,12 +2,10 @@
 
 use super::layout::{Cell, Layout, PIXEL_SCALE_DEG, PROJECTION, crval};
 use crate::error::{Error, ErrorKind, Result};
-use std::path::{Path, PathBuf};
+use crate::ps1::Detector;
 
 /// The detector the demo is listed under.
-pub const SECTOR: u32 = 20;
-pub const CAMERA: u32 = 3;
-pub const CCD: u32 = 3;
+pub const DETECTOR: Detector = Detector { sector: 20, camera: 3, ccd: 3 };
 
 #[rustfmt::skip]
 const COLUMNS: [&str; 29] = [
@@ -17,16 +15,6 @@ const COLUMNS: [&str; 29] = [
     "RA_Corner1", "DEC_Corner1", "RA_Corner2", "DEC_Corner2",
     "RA_Corner3", "DEC_Corner3", "RA_Corner4", "DEC_Corner4",
 ];
-
-/// Where the list lies under a data root.
-pub fn path(data_root: &Path) -> PathBuf {
-    data_root
-        .join("skycell_pixel_mapping")
-        .join(format!("sector_{SECTOR:04}"))
-        .join(format!("camera_{CAMERA}"))
-        .join(format!("ccd_{CCD}"))
-        .join(format!("tess_s{SECTOR:04}_{CAMERA}_{CCD}_master_skycells_list.csv"))
-}
 
 /// The list as CSV: names, sizes, WCS, and centre and corners in degrees.
 ///

@@ -76,7 +76,7 @@ impl Sky {
 mod tests {
     use super::*;
     use crate::demo::canvas::bit;
-    use crate::demo::layout::CELL_OVERLAP_PX;
+    use crate::skycell::CELL_OVERLAP_PX;
     use ndarray::{ArrayView2, s};
 
     fn small() -> Sky {

@@ -72,6 +72,7 @@ struct Assembler<'a> {
     progress: &'a Progress,
     rows: Rows,
     ready_after: Vec<Vec<usize>>,
+    /// By task.
     contents: resume::Contents,
     /// By task; `None` for cells that failed, or are done.
     held: Vec<Option<Held>>,
@@ -242,7 +243,7 @@ impl<'a> Assembler<'a> {
         let wanted = || crate::interrupt::signal().is_none();
         let convolved = self.gaussian.convolve_while(view, &window, false, &wanted);
         let Some(Convolved { pixels: flux, .. }) = convolved else { return Err(crate::interrupt::error()) };
-        let record = self.record(task, &held, &flux);
+        let record = self.record(index, &held, &flux);
         Ok(Finished { record, stamp: held.stamp, flux, mask: held.mask, header: held.header })
     }
 
@@ -254,7 +255,8 @@ impl<'a> Assembler<'a> {
         }
     }
 
-    fn record(&self, task: &Task, held: &Held, flux: &Array2<f32>) -> CellRecord {
+    fn record(&self, index: usize, held: &Held, flux: &Array2<f32>) -> CellRecord {
+        let task = &self.projection.tasks[index];
         let layout = &self.projection.layout;
         let id = task.id();
         let (owned_rows, owned_columns) = layout.owned(id);
@@ -282,13 +284,7 @@ impl<'a> Assembler<'a> {
                 neighbours: names(false),
             },
             n_nan: flux.iter().filter(|value| value.is_nan()).count(),
-            inputs_hash: self
-                .contents
-                .iter()
-                .find(|(other, _)| *other == id)
-                .expect("this cell was accepted")
-                .1
-                .clone(),
+            inputs_hash: self.contents[index].1.clone(),
             recipe: resume::recipe(self.options, self.projection, id, &self.contents),
             output_hash: hash_of(flux, &held.mask),
         }

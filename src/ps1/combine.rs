@@ -23,6 +23,9 @@ pub struct Combined {
     pub masks_missing: Vec<Band>,
 }
 
+/// Bytes of a combined pixel: f32 flux and u16 mask.
+pub const BYTES_PER_PX: u64 = (size_of::<f32>() + size_of::<u16>()) as u64;
+
 /// How bands are added.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Recipe {

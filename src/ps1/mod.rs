@@ -178,7 +178,8 @@ pub fn run(options: &Options, progress: &Arc<Progress>, rejected: &mut Vec<Rejec
     let plan = Plan::make(options)?;
     rejected.clone_from(&plan.rejected);
     let output = Output::open(&options.output_folder())?;
-    let plan = plan.without_finished(options, &output)?;
+    let mut plan = plan.without_finished(options, &output)?;
+    plan.measure_inputs();
     let budget_bytes = plan.check_budget(options)?;
     progress.cells_kept.store(plan.n_kept as u64, Relaxed);
     progress.cells_wanted.store(plan.n_wanted() as u64, Relaxed);

@@ -94,7 +94,6 @@ impl Output {
     pub fn open(folder: &Path) -> Result<Self> {
         let output = Self { folder: folder.to_path_buf() };
         let store = output.store();
-
         zarr::write_group(&store)?;
         publish::remove_stale(&store)?;
         publish::remove_stale(folder)?;
@@ -225,10 +224,7 @@ pub fn header_of(input: &Header, shape: (usize, usize), missing: &[Band], histor
     header.set("NAXIS", 2_i64, "number of axes")?;
     header.set("NAXIS1", shape.1 as i64, "columns")?;
     header.set("NAXIS2", shape.0 as i64, "rows")?;
-    let structure = header.to_cards_text();
-    let structure = structure.split("END").next().unwrap_or_default();
-    let mut text = structure.trim_end().to_owned();
-    text.extend(std::iter::repeat_n(' ', text.len().div_ceil(80) * 80 - text.len()));
+    let mut text: String = header.iter().map(|(_, card)| format!("{card:<80}")).collect();
     for (keyword, card) in input.without_structure().with_modern_wcs().iter() {
         let axis_keyword = |kept: &str| {
             keyword.strip_prefix(kept).is_some_and(|rest| rest.chars().all(|c| c.is_ascii_digit() || c == '_'))

@@ -1,6 +1,7 @@
 //! What a run has to do: cells by projection in the order of the assembler, which of them are
 //! wanted, and the memory that takes.
 
+use super::combine::BYTES_PER_PX;
 use super::list::{List, ListedCell};
 use super::output::{CellRecord, Output};
 use super::store::{self, ContentHash, Stamp};
@@ -20,11 +21,24 @@ pub struct Task {
     pub group: Option<PathBuf>,
     /// Whether its result is to be written; otherwise it is only somebody's neighbour.
     pub wanted: bool,
+    /// Of its files; 0 until [`Plan::measure_inputs`].
+    pub stored_bytes: u64,
 }
 
 impl Task {
     pub fn id(&self) -> SkycellId {
         self.listed.cell.id
+    }
+
+    /// Bytes of the cell combined: plane and mask.
+    pub fn combined_bytes(&self) -> u64 {
+        let (ny, nx) = self.listed.shape;
+        BYTES_PER_PX * (ny * nx) as u64
+    }
+
+    /// Bytes of the cell in flight: its arrays as stored, plane and mask.
+    pub fn bytes(&self) -> u64 {
+        self.stored_bytes + self.combined_bytes()
     }
 }
 
@@ -118,6 +132,13 @@ impl Plan {
         Ok(self)
     }
 
+    /// Sizes of all files to read, once and in parallel: storage may be slow to tell them.
+    pub fn measure_inputs(&mut self) {
+        self.projections.par_iter_mut().flat_map(|projection| &mut projection.tasks).for_each(|task| {
+            task.stored_bytes = task.group.as_deref().map_or(0, store::stored_bytes);
+        });
+    }
+
     pub fn n_wanted(&self) -> usize {
         self.projections.iter().flat_map(|projection| &projection.tasks).filter(|task| task.wanted).count()
     }
@@ -155,9 +176,11 @@ impl Plan {
 
 impl Projection {
     fn new(layout: Layout, input: &std::path::Path, cells: Vec<ListedCell>) -> Self {
-        let groups = resume::groups(input, &cells);
-        let tasks: Vec<Task> =
-            cells.into_iter().zip(groups).map(|(listed, group)| Task { listed, group, wanted: true }).collect();
+        let task = |listed: ListedCell| {
+            let group = store::find_cell(input, &listed.cell);
+            Task { listed, group, wanted: true, stored_bytes: 0 }
+        };
+        let tasks: Vec<Task> = cells.into_iter().map(task).collect();
         let row_length = |y: u8| tasks.iter().filter(|task| task.id().y == y).count();
         let max_cells = tasks.iter().map(|task| row_length(task.id().y)).max().unwrap_or(0);
         let min_x = tasks.iter().map(|task| task.id().x).min().unwrap_or(0);
@@ -237,14 +260,13 @@ impl Projection {
         }
         let masks = most_waiting * self.cell_pixels() * size_of::<u16>() as u64;
         // An output is a plane and a mask; the blur holds about two planes of its own.
-        let outputs = OUTPUTS_IN_FLIGHT * self.cell_pixels() * 6 + 2 * self.cell_pixels() * pixel;
+        let outputs = OUTPUTS_IN_FLIGHT * self.cell_pixels() * BYTES_PER_PX + 2 * self.cell_pixels() * pixel;
         rows + masks + outputs
     }
 
-    /// Upper bound of two cells in flight: eight arrays as stored, plane and mask.
+    /// Upper bound of two cells in flight.
     fn bytes_of_two_cells(&self) -> u64 {
-        let stored = |task: &Task| task.group.as_deref().map_or(0, store::stored_bytes);
-        let largest = self.tasks.par_iter().map(stored).max().unwrap_or(0);
-        budget::MIN_CELLS_IN_FLIGHT as u64 * (largest + 6 * self.cell_pixels())
+        let largest = self.tasks.iter().map(Task::bytes).max().unwrap_or(0);
+        budget::MIN_CELLS_IN_FLIGHT as u64 * largest
     }
 }

@@ -120,10 +120,7 @@ impl Shared {
     fn take(&self) -> Option<(usize, Charge)> {
         let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
         let task = self.tasks.get(*next)?;
-        let (ny, nx) = task.listed.shape;
-        let stored = task.group.as_deref().map_or(0, store::stored_bytes);
-        let bytes = stored + combined_bytes(ny * nx);
-        let charge = self.budget.charge(bytes, &|| self.still_wanted()).ok()?;
+        let charge = self.budget.charge(task.bytes(), &|| self.still_wanted()).ok()?;
         *next += 1;
         Some((*next - 1, charge))
     }
@@ -144,11 +141,6 @@ fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
         Err(Error::new(ErrorKind::Damaged, "the program broke down on it")
             .help("please report this with the skycell, and take it off the list until then"))
     })
-}
-
-/// A plane of f32 and a mask of u16.
-fn combined_bytes(n_pixels: usize) -> u64 {
-    6 * n_pixels as u64
 }
 
 fn read_all(shared: &Shared, raw: &Sender<RawArrival>, failures: &Sender<Arrival>) {
@@ -201,7 +193,7 @@ fn combine_one(shared: &Shared, index: usize, read: CellRead, mut charge: Option
         })
     });
     match &outcome {
-        Ok(_) => charge.iter_mut().for_each(|charge| charge.shrink_to(combined_bytes(shape.0 * shape.1))),
+        Ok(_) => charge.iter_mut().for_each(|charge| charge.shrink_to(shared.tasks[index].combined_bytes())),
         Err(_) => charge = None,
     }
     Arrival { index, hash, stamp, outcome, charge }

@@ -7,7 +7,7 @@ use super::store::{self, ContentHash};
 use super::{Assembly, Options};
 use crate::skycell::{CELL_OVERLAP_PX, SkycellId};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Rises whenever the same inputs and parameters give other pixels than before.
 const RECIPE_VERSION: u32 = 2;
@@ -82,9 +82,4 @@ pub fn content_of(
         return hash.clone();
     }
     store::read(group, listed.shape, &crate::interrupt::check).hash
-}
-
-/// The group of each cell, in the given order.
-pub fn groups(store: &Path, cells: &[ListedCell]) -> Vec<Option<PathBuf>> {
-    cells.iter().map(|listed| store::find_cell(store, &listed.cell)).collect()
 }

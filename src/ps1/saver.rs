@@ -1,5 +1,6 @@
 //! Stage 4: one thread that writes and publishes finished cells in the order they come.
 
+use super::combine::BYTES_PER_PX;
 use super::output::{CellRecord, Finished, Output};
 use super::progress::{Progress, Spent};
 use super::reader::spawn;
@@ -56,7 +57,7 @@ fn save_all(output: &Output, cells: &Receiver<Finished>, progress: &Progress) ->
         if let Err(error) = clock.time(Spent::Busy, || output.write(&cell)) {
             return (done, Err(error));
         }
-        let bytes = 6 * (cell.record.shape[0] * cell.record.shape[1]) as u64;
+        let bytes = BYTES_PER_PX * cell.flux.len() as u64;
         progress.bytes_written.fetch_add(bytes, Relaxed);
         progress.cells_done.fetch_add(1, Relaxed);
         done.push((cell.record, cell.stamp));
