@@ -1,36 +1,71 @@
 //! The plain separable sum in f64: along y, then along x.
 
-use super::field::Field;
-use super::{BlurredRows, Window, sums};
-use ndarray::Array2;
+use super::field::{Extension, Quantity, copy_flux, copy_validity};
+use super::{BlurredRows, EdgeRule, Window, sums};
+use ndarray::{Array2, ArrayView2};
+use std::ops::Range;
 
-/// A field blurred by the direct sum, one row at a time.
+/// A quantity blurred by the direct sum, one row at a time.
 pub struct Direct<'a> {
-    field: Field<'a>,
     taps: &'a [f64],
     window: Window,
-    /// The field's pixels, missing ones replaced.
+    extension: Extension,
+    /// The plane's pixels, missing ones replaced.
     pixels: Array2<f32>,
 }
 
 impl<'a> Direct<'a> {
-    /// The rows of `window` of the blurred field; each is computed when it is asked for.
-    pub fn new(field: Field<'a>, taps: &'a [f64], window: Window) -> Self {
-        let mut pixels = Array2::zeros(field.shape());
-        for (y, mut row) in pixels.rows_mut().into_iter().enumerate() {
-            field.read(y, 0, row.as_slice_mut().expect("a new array is contiguous"));
+    /// The rows of `window` of the blurred quantity; each is computed when it is asked for.
+    pub fn new(plane: ArrayView2<f32>, quantity: Quantity, edge: EdgeRule, taps: &'a [f64], window: Window) -> Self {
+        let mut pixels = Array2::zeros(plane.dim());
+        for (from, mut to) in plane.rows().into_iter().zip(pixels.rows_mut()) {
+            let from = from.to_slice().expect("planes to be blurred have contiguous rows");
+            let to = to.as_slice_mut().expect("a new array is contiguous");
+            match quantity {
+                Quantity::Flux => drop(copy_flux(from, to)),
+                Quantity::Validity => copy_validity(from, to),
+            }
         }
-        Self { field, taps, window, pixels }
+        Self { taps, window, extension: quantity.extension(edge), pixels }
+    }
+
+    /// Weighted sums of each column around row `y`.
+    fn column_sums(&self, y: usize) -> Vec<f64> {
+        let mut rows = Vec::with_capacity(self.taps.len());
+        let mut weights = Vec::with_capacity(self.taps.len());
+        let mut beyond = 0.0;
+        for (weight, y) in self.taps.iter().zip(y as i64 - (self.taps.len() / 2) as i64..) {
+            match self.extension.source(y, self.pixels.nrows()) {
+                Some(y) => {
+                    rows.push(self.pixels.row(y).to_slice().expect("a new array is contiguous"));
+                    weights.push(*weight);
+                }
+                None => beyond += weight * f64::from(self.extension.constant()),
+            }
+        }
+        let mut sums = vec![0.0; self.pixels.ncols()];
+        sums::of_pixel_rows(&rows, &weights, beyond, &mut sums);
+        sums
     }
 }
 
 impl BlurredRows for Direct<'_> {
-    fn row(&self, y: usize, out: &mut [f64]) {
-        let radius = (self.taps.len() / 2) as i64;
-        let mut column_sums = vec![0.0; self.pixels.ncols()];
-        self.field.sum_rows(&self.pixels, y as i64 - radius, self.taps, &mut column_sums);
-        let mut padded = vec![0.0; out.len() + self.taps.len() - 1];
-        self.field.pad_row(&column_sums, self.window.x.start as i64 - radius, &mut padded);
-        sums::along_row(&padded, self.taps, out);
+    fn rows_at_once(&self, y: usize) -> Range<i64> {
+        y as i64..y as i64 + 1
+    }
+
+    fn columns_at_once(&self) -> usize {
+        self.window.x.len()
+    }
+
+    fn fill(&self, y: usize, x: Range<usize>, out: &mut [f32], _stride: usize) {
+        let column_sums = self.column_sums(y);
+        let mut padded = vec![0.0; x.len() + self.taps.len() - 1];
+        self.extension.pad_row(&column_sums, x.start as i64 - (self.taps.len() / 2) as i64, &mut padded);
+        let mut sums = vec![0.0; x.len()];
+        sums::along_row(&padded, self.taps, &mut sums);
+        for (to, from) in out.iter_mut().zip(sums) {
+            *to = from as f32;
+        }
     }
 }

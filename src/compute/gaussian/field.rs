@@ -1,13 +1,16 @@
-//! What is blurred: a plane's flux or its validity, defined everywhere by an extension rule.
+//! What is blurred: a plane's flux and its validity, defined everywhere by an edge rule.
 
-use super::sums;
-use ndarray::{Array2, ArrayView2};
+use super::EdgeRule;
+use multiversion::multiversion;
+use ndarray::ArrayView2;
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// The value of a field beyond the plane.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Extension {
     /// This constant.
-    Constant(f64),
+    Constant(f32),
     /// Mirrored about the edge, the edge pixel twice: `c b a | a b c | c b a` (SciPy `reflect`).
     Reflect,
     /// The edge pixel again and again (SciPy `nearest`).
@@ -32,16 +35,32 @@ impl Extension {
     }
 
     /// The constant beyond the plane; 0 where a pixel of the plane stands for it.
-    pub fn constant(self) -> f64 {
+    pub fn constant(self) -> f32 {
         match self {
             Self::Constant(value) => value,
             Self::Reflect | Self::Nearest => 0.0,
         }
     }
+
+    /// Fills `padded` with `row` and what lies beyond it: `padded[i]` is column `first + i`.
+    pub fn pad_row<T: Copy + From<f32>>(self, row: &[T], first: i64, padded: &mut [T]) {
+        let len = row.len() as i64;
+        let head = (-first).clamp(0, padded.len() as i64) as usize;
+        let tail = (len - first).clamp(head as i64, padded.len() as i64) as usize;
+        let beyond = |i: usize| match self.source(first + i as i64, row.len()) {
+            Some(x) => row[x],
+            None => T::from(self.constant()),
+        };
+        (0..head).chain(tail..padded.len()).for_each(|i| padded[i] = beyond(i));
+        if head < tail {
+            let start = (first + head as i64) as usize;
+            padded[head..tail].copy_from_slice(&row[start..start + tail - head]);
+        }
+    }
 }
 
 /// What of a pixel is blurred. Missing pixels are NaN and infinities.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Quantity {
     /// The value; 0 where missing.
     Flux,
@@ -49,79 +68,97 @@ pub enum Quantity {
     Validity,
 }
 
-/// A quantity of a plane (ny, nx), with its extension. The plane's rows must be contiguous.
-#[derive(Clone, Copy, Debug)]
-pub struct Field<'a> {
-    plane: ArrayView2<'a, f32>,
-    quantity: Quantity,
-    extension: Extension,
+impl Quantity {
+    /// How the quantity goes on beyond the edge. The zeros beyond [`EdgeRule::Zero`] are known, what
+    /// [`EdgeRule::Renormalize`] has there is missing.
+    pub fn extension(self, edge: EdgeRule) -> Extension {
+        match (edge, self) {
+            (EdgeRule::Reflect, _) => Extension::Reflect,
+            (EdgeRule::Nearest, _) => Extension::Nearest,
+            (EdgeRule::Zero, Self::Validity) => Extension::Constant(1.0),
+            (EdgeRule::Zero | EdgeRule::Renormalize, _) => Extension::Constant(0.0),
+        }
+    }
 }
 
-impl<'a> Field<'a> {
-    pub fn new(plane: ArrayView2<'a, f32>, quantity: Quantity, extension: Extension) -> Self {
-        Self { plane, quantity, extension }
+/// Copies pixels with 0 for the missing ones, and says whether there is one.
+///
+/// Missing pixels are known by their exponent bits: a comparison with itself may be optimised away.
+#[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2", "aarch64+neon"))]
+pub fn copy_flux(pixels: &[f32], to: &mut [f32]) -> bool {
+    let mut missing = 0;
+    for (to, pixel) in to.iter_mut().zip(pixels) {
+        let bits = pixel.to_bits();
+        let keep = if bits & EXPONENT == EXPONENT { 0 } else { u32::MAX };
+        missing |= !keep;
+        *to = f32::from_bits(bits & keep);
+    }
+    missing != 0
+}
+
+/// Writes 1 for pixels that are there and 0 for missing ones.
+#[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2", "aarch64+neon"))]
+pub fn copy_validity(pixels: &[f32], to: &mut [f32]) {
+    for (to, pixel) in to.iter_mut().zip(pixels) {
+        *to = if pixel.to_bits() & EXPONENT == EXPONENT { 0.0 } else { 1.0 };
+    }
+}
+
+/// All ones in NaN and infinities only.
+const EXPONENT: u32 = 0x7f80_0000;
+
+/// Columns that share a mark in [`Missing`].
+const MARKED_TOGETHER: usize = 64;
+
+/// Where a plane has missing pixels, to within some columns of a row: most planes have few, and
+/// need not be read again to find them.
+#[derive(Debug)]
+pub struct Missing {
+    marks: Vec<AtomicBool>,
+    marks_per_row: usize,
+    any: AtomicBool,
+}
+
+impl Missing {
+    /// No marks for a plane of shape (ny, nx).
+    pub fn none_in((ny, nx): (usize, usize)) -> Self {
+        let marks_per_row = nx.div_ceil(MARKED_TOGETHER);
+        let marks = (0..ny * marks_per_row).map(|_| AtomicBool::new(false)).collect();
+        Self { marks, marks_per_row, any: AtomicBool::new(false) }
     }
 
-    /// (ny, nx).
-    pub fn shape(&self) -> (usize, usize) {
-        self.plane.dim()
-    }
-
-    /// Columns `x..x + out.len()` of row `y` of the plane, missing pixels replaced.
-    pub fn read(&self, y: usize, x: usize, out: &mut [f32]) {
-        let row = self.plane.row(y);
-        let row = row.as_slice().expect("planes to be blurred have contiguous rows");
-        let row = &row[x..x + out.len()];
-        match self.quantity {
-            Quantity::Flux => {
-                for (to, from) in out.iter_mut().zip(row) {
-                    *to = if from.is_finite() { *from } else { 0.0 };
+    /// Marks all of a plane.
+    pub fn find(plane: ArrayView2<f32>) -> Self {
+        let missing = Self::none_in(plane.dim());
+        for (y, row) in plane.rows().into_iter().enumerate() {
+            let row = row.to_slice().expect("planes to be blurred have contiguous rows");
+            for (i, part) in row.chunks(MARKED_TOGETHER).enumerate() {
+                if part.iter().any(|pixel| !pixel.is_finite()) {
+                    missing.mark(y, i * MARKED_TOGETHER..i * MARKED_TOGETHER + part.len());
                 }
             }
-            Quantity::Validity => {
-                for (to, from) in out.iter_mut().zip(row) {
-                    *to = f32::from(u8::from(from.is_finite()));
-                }
-            }
         }
+        missing
     }
 
-    /// Weighted sum of the rows `first ..` of `pixels`, which hold all rows of this field and
-    /// some of its columns; rows beyond the edge as the extension says.
-    pub fn sum_rows(&self, pixels: &Array2<f32>, first: i64, weights: &[f64], out: &mut [f64]) {
-        let mut rows = Vec::with_capacity(weights.len());
-        let mut row_weights = Vec::with_capacity(weights.len());
-        let mut beyond = 0.0;
-        for (weight, y) in weights.iter().zip(first..) {
-            match self.extension.source(y, pixels.nrows()) {
-                Some(y) => {
-                    rows.push(pixels.row(y).to_slice().expect("a new array is contiguous"));
-                    row_weights.push(*weight);
-                }
-                None => beyond += weight * self.extension.constant(),
-            }
+    /// Notes that a pixel is missing among these of row `y`.
+    pub fn mark(&self, y: usize, x: Range<usize>) {
+        for mark in x.start / MARKED_TOGETHER..x.end.div_ceil(MARKED_TOGETHER) {
+            self.marks[y * self.marks_per_row + mark].store(true, Relaxed);
         }
-        sums::of_pixel_rows(&rows, &row_weights, beyond, out);
+        self.any.store(true, Relaxed);
     }
 
-    /// Fills `padded` with `row` and what lies beyond it: `padded[i]` is column `first + i`.
-    pub fn pad_row(&self, row: &[f64], first: i64, padded: &mut [f64]) {
-        let len = row.len() as i64;
-        let head = (-first).clamp(0, padded.len() as i64) as usize;
-        let tail = (len - first).clamp(0, padded.len() as i64) as usize;
-        for (i, to) in padded.iter_mut().enumerate() {
-            if (head..tail).contains(&i) {
-                continue;
-            }
-            *to = match self.extension.source(first + i as i64, row.len()) {
-                Some(x) => row[x],
-                None => self.extension.constant(),
-            };
-        }
-        if head < tail {
-            let start = (first + head as i64) as usize;
-            padded[head..tail].copy_from_slice(&row[start..start + tail - head]);
-        }
+    /// Whether a pixel may be missing among these of row `y`.
+    pub fn among(&self, y: usize, x: Range<usize>) -> bool {
+        let row = y * self.marks_per_row;
+        let marks = row + x.start / MARKED_TOGETHER..row + x.end.div_ceil(MARKED_TOGETHER);
+        self.marks[marks].iter().any(|mark| mark.load(Relaxed))
+    }
+
+    /// Whether a pixel is missing anywhere.
+    pub fn anywhere(&self) -> bool {
+        self.any.load(Relaxed)
     }
 }
 
@@ -140,24 +177,37 @@ mod tests {
 
     #[test]
     fn infinities_are_missing_like_nan() {
-        let plane = array![[1.0, f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 2.0]];
-        let mut out = [9.0; 5];
-        Field::new(plane.view(), Quantity::Flux, Extension::Reflect).read(0, 0, &mut out);
-        assert_eq!(out, [1.0, 0.0, 0.0, 0.0, 2.0]);
-        Field::new(plane.view(), Quantity::Validity, Extension::Reflect).read(0, 0, &mut out);
-        assert_eq!(out, [1.0, 0.0, 0.0, 0.0, 1.0]);
+        let pixels = [1.0, f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 2.0, -0.0, f32::MAX, 1e-40];
+        let mut out = [9.0; 8];
+        assert!(copy_flux(&pixels, &mut out));
+        assert_eq!(out, [1.0, 0.0, 0.0, 0.0, 2.0, -0.0, f32::MAX, 1e-40]);
+        copy_validity(&pixels, &mut out);
+        assert_eq!(out, [1.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 1.0]);
+        assert!(!copy_flux(&pixels[4..], &mut out[4..]));
     }
 
     #[test]
     fn padded_rows_follow_the_extension_on_both_sides() {
-        let plane = array![[0.0_f32]];
-        let row = [1.0, 2.0, 3.0];
+        let row = [1.0_f32, 2.0, 3.0];
         let mut padded = [0.0; 7];
-        Field::new(plane.view(), Quantity::Flux, Extension::Reflect).pad_row(&row, -2, &mut padded);
+        Extension::Reflect.pad_row(&row, -2, &mut padded);
         assert_eq!(padded, [2.0, 1.0, 1.0, 2.0, 3.0, 3.0, 2.0]);
-        Field::new(plane.view(), Quantity::Flux, Extension::Constant(7.0)).pad_row(&row, 2, &mut padded);
+        Extension::Constant(7.0).pad_row(&row, 2, &mut padded);
         assert_eq!(padded, [3.0, 7.0, 7.0, 7.0, 7.0, 7.0, 7.0]);
-        Field::new(plane.view(), Quantity::Flux, Extension::Constant(7.0)).pad_row(&row, -9, &mut padded);
+        Extension::Constant(7.0).pad_row(&row, -9, &mut padded);
         assert_eq!(padded, [7.0; 7]);
+        Extension::Constant(7.0).pad_row(&row, 5, &mut padded);
+        assert_eq!(padded, [7.0; 7]);
+    }
+
+    #[test]
+    fn a_missing_pixel_is_found_in_its_part_of_its_row_only() {
+        let mut plane = ndarray::Array2::<f32>::zeros((3, 200));
+        assert!(!Missing::find(plane.view()).anywhere());
+        plane[(1, 130)] = f32::NAN;
+        let missing = Missing::find(plane.view());
+        assert!(missing.anywhere() && missing.among(1, 0..200) && missing.among(1, 130..131));
+        assert!(!missing.among(1, 0..128) && !missing.among(0, 0..200) && !missing.among(2, 0..200));
+        assert!(Missing::find(array![[f32::INFINITY]].view()).among(0, 0..1));
     }
 }

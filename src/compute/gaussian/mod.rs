@@ -1,21 +1,30 @@
 //! Convolution with a Gaussian PSF: the contract, its rules for missing pixels and edges.
 //!
 //! [`psf`] is the PSF and its taps, [`plan`] chooses how to compute it, [`field`] says what is
-//! blurred and how it goes on beyond the edge, [`direct`] and [`multirate`] compute.
+//! blurred and how it goes on beyond the edge, [`direct`] and [`multirate`] compute, and
+//! [`convolution`] applies the rules to what they give.
 
+pub mod convolution;
 pub mod direct;
 pub mod field;
 pub mod multirate;
 pub mod plan;
 pub mod psf;
-mod sums;
 
-pub use field::Extension;
+mod coarse_row;
+mod decimate;
+mod memory_hints;
+mod multirate_taps;
+mod sums;
+mod weighted_rows;
+
+pub use convolution::Convolution;
 pub use plan::Plan;
 pub use psf::Psf;
 
-use field::{Field, Quantity};
-use ndarray::{Array2, ArrayView2};
+use crate::compute::gaussian::multirate::Taps;
+use memory_hints::finish_streams;
+use ndarray::{Array2, ArrayView2, ArrayViewMut2, Axis};
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -52,33 +61,12 @@ pub enum EdgeRule {
     Renormalize,
 }
 
-impl EdgeRule {
-    /// How flux goes on beyond the edge.
-    fn of_flux(self) -> Extension {
-        match self {
-            Self::Zero | Self::Renormalize => Extension::Constant(0.0),
-            Self::Reflect => Extension::Reflect,
-            Self::Nearest => Extension::Nearest,
-        }
-    }
-
-    /// How validity goes on beyond the edge: the zeros of [`EdgeRule::Zero`] are known, what
-    /// [`EdgeRule::Renormalize`] has there is missing.
-    fn of_validity(self) -> Extension {
-        match self {
-            Self::Zero => Extension::Constant(1.0),
-            Self::Renormalize => Extension::Constant(0.0),
-            Self::Reflect => Extension::Reflect,
-            Self::Nearest => Extension::Nearest,
-        }
-    }
-}
-
 /// All that decides a convolution's result.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Gaussian {
     psf: Psf,
     plan: Plan,
+    method: Method,
     nan: NanRule,
     edge: EdgeRule,
     min_coverage: f64,
@@ -112,10 +100,24 @@ impl Window {
     }
 }
 
-/// A blurred field whose rows can be had in any order, from any thread.
+/// A blurred quantity whose rows can be had in any order, from any thread.
 trait BlurredRows: Sync {
-    /// Row `y` of the plane, the window's columns.
-    fn row(&self, y: usize, out: &mut [f64]);
+    /// The rows that [`BlurredRows::fill`] gives together with row `y` of the plane.
+    fn rows_at_once(&self, y: usize) -> Range<i64>;
+
+    /// The most columns that are worth asking for in one call.
+    fn columns_at_once(&self) -> usize;
+
+    /// Writes the columns `x` of the plane in all [`BlurredRows::rows_at_once`], `stride` apart; it may
+    /// write up to the next multiple of 64 columns.
+    fn fill(&self, y: usize, x: Range<usize>, out: &mut [f32], stride: usize);
+}
+
+/// How a plan is carried out.
+#[derive(Clone, Debug, PartialEq)]
+enum Method {
+    Direct(Vec<f64>),
+    Multirate(Box<Taps>),
 }
 
 impl Gaussian {
@@ -132,7 +134,11 @@ impl Gaussian {
     pub fn with_rules(psf: Psf, nan: NanRule, edge: EdgeRule, min_coverage: f64, preserve_nan: bool) -> Self {
         let divided_by = (nan == NanRule::Interpolate).then_some(min_coverage.clamp(1e-12, 1.0));
         let plan = Plan::new(&psf, PLAN_ACCURACY, divided_by);
-        Self { psf, plan, nan, edge, min_coverage, preserve_nan }
+        let method = match &plan {
+            Plan::Direct { taps } => Method::Direct(taps.clone()),
+            Plan::Multirate(plan) => Method::Multirate(Box::new(Taps::new(plan.clone()))),
+        };
+        Self { psf, plan, method, nan, edge, min_coverage, preserve_nan }
     }
 
     pub fn psf(&self) -> &Psf {
@@ -164,7 +170,7 @@ impl Gaussian {
     }
 
     /// As [`Gaussian::convolve_window`], but gives `None` soon after `wanted` says no; it is asked
-    /// before every row.
+    /// before every few rows.
     pub fn convolve_while(
         &self,
         plane: ArrayView2<f32>,
@@ -174,121 +180,67 @@ impl Gaussian {
     ) -> Option<Convolved> {
         let shape = (window.y.len(), window.x.len());
         let mut pixels = Array2::zeros(shape);
-        let mut coverage = with_coverage.then(|| Array2::ones(shape));
-        if shape.0 == 0 || shape.1 == 0 {
-            return Some(Convolved { pixels, coverage });
-        }
-        let flux = self.blur(Field::new(plane, Quantity::Flux, self.edge.of_flux()), window);
-        let validity = self.validity(plane, window, with_coverage);
-        let inside = self.weight_inside(plane.dim(), window);
-        let near_missing = (self.nan == NanRule::Propagate).then(|| self.near_missing(plane, window));
-
-        let out_rows = pixels.as_slice_mut().expect("a new array is contiguous").par_chunks_mut(shape.1);
-        let coverage_rows: Vec<Option<&mut [f32]>> = match &mut coverage {
-            Some(map) => map.as_slice_mut().expect("a new array is contiguous").chunks_mut(shape.1).map(Some).collect(),
-            None => (0..shape.0).map(|_| None).collect(),
-        };
-        out_rows.zip(coverage_rows).enumerate().for_each_init(
-            || (vec![0.0; shape.1], vec![1.0; shape.1]),
-            |(sums, covered), (i, (out, out_coverage))| {
-                if !wanted() {
-                    return;
-                }
-                let y = window.y.start + i;
-                flux.row(y, sums);
-                if let Some(validity) = &validity {
-                    validity.row(y, covered);
-                }
-                let input = plane.row(y);
-                for (j, to) in out.iter_mut().enumerate() {
-                    let missing = !input[window.x.start + j].is_finite();
-                    let value = match self.nan {
-                        NanRule::Interpolate if covered[j] < self.min_coverage || covered[j] <= 0.0 => f64::NAN,
-                        NanRule::Interpolate if missing && self.preserve_nan => f64::NAN,
-                        NanRule::Interpolate => sums[j] / covered[j],
-                        NanRule::Zero if missing => f64::NAN,
-                        NanRule::Propagate if near_missing.as_ref().is_some_and(|near| near[(i, j)]) => f64::NAN,
-                        NanRule::Zero | NanRule::Propagate => match &inside {
-                            Some((of_rows, of_columns)) => sums[j] / (of_rows[i] * of_columns[j]),
-                            None => sums[j],
-                        },
-                    };
-                    *to = value as f32;
-                }
-                if let Some(out_coverage) = out_coverage {
-                    for (to, from) in out_coverage.iter_mut().zip(covered.iter()) {
-                        *to = from.clamp(0.0, 1.0) as f32;
-                    }
-                }
-            },
-        );
+        let mut coverage = with_coverage.then(|| Array2::zeros(shape));
+        let map = coverage.as_mut().map(|coverage| coverage.view_mut());
+        self.write_while(plane, window, pixels.view_mut(), map, wanted);
         wanted().then_some(Convolved { pixels, coverage })
     }
 
-    fn blur<'a>(&'a self, field: Field<'a>, window: &Window) -> Box<dyn BlurredRows + 'a> {
-        match &self.plan {
-            Plan::Direct { taps } => Box::new(direct::Direct::new(field, taps, window.clone())),
-            Plan::Multirate(plan) => Box::new(multirate::Blurred::new(field, plan, window.clone())),
-        }
+    /// Convolves a plane into memory that is there already: as [`Gaussian::convolve`], without the
+    /// time that the system takes to give memory.
+    ///
+    /// Shape: `pixels`, and `coverage` if it is wanted, are as large as `plane`; the rows of all
+    /// must be contiguous.
+    pub fn convolve_into(
+        &self,
+        plane: ArrayView2<f32>,
+        pixels: ArrayViewMut2<f32>,
+        coverage: Option<ArrayViewMut2<f32>>,
+    ) {
+        self.write_while(plane, &Window::whole(plane.dim()), pixels, coverage, &|| true);
     }
 
-    /// G*m where it is needed; `None` where it is one everywhere, or nobody asks.
-    fn validity<'a>(
-        &'a self,
-        plane: ArrayView2<'a, f32>,
+    /// Does the work on the coarse grid, in parallel; the result can then be written part by part.
+    ///
+    /// `with_coverage`: whether [`Convolution::write`] will be asked for G*m. The rest is as for
+    /// [`Gaussian::convolve_window`]; the window must not be empty.
+    pub fn begin<'a>(&'a self, plane: ArrayView2<'a, f32>, window: &Window, with_coverage: bool) -> Convolution<'a> {
+        Convolution::new(self, plane, window, with_coverage)
+    }
+
+    fn write_while(
+        &self,
+        plane: ArrayView2<f32>,
         window: &Window,
-        with_coverage: bool,
-    ) -> Option<Box<dyn BlurredRows + 'a>> {
-        if !with_coverage && self.nan != NanRule::Interpolate {
-            return None;
+        mut pixels: ArrayViewMut2<f32>,
+        coverage: Option<ArrayViewMut2<f32>>,
+        wanted: &(dyn Fn() -> bool + Sync),
+    ) {
+        if pixels.is_empty() || !wanted() {
+            return;
         }
-        let complete = || plane.as_slice().is_some_and(|pixels| pixels.par_iter().all(|pixel| pixel.is_finite()));
-        if self.edge != EdgeRule::Renormalize && complete() {
-            return None;
-        }
-        Some(self.blur(Field::new(plane, Quantity::Validity, self.edge.of_validity()), window))
-    }
-
-    /// For `renormalize` where missing pixels count as zero: the weight that falls inside the
-    /// plane, for the window's rows and columns; their product is a pixel's.
-    fn weight_inside(&self, (ny, nx): (usize, usize), window: &Window) -> Option<(Vec<f64>, Vec<f64>)> {
-        if self.edge != EdgeRule::Renormalize || self.nan == NanRule::Interpolate {
-            return None;
-        }
-        let taps = self.psf.taps();
-        let radius = self.psf.radius_px() as i64;
-        let inside = |range: &Range<usize>, len: usize| -> Vec<f64> {
-            let weight = |at: usize| {
-                let first = (radius - at as i64).max(0) as usize;
-                let last = (radius + (len - 1 - at) as i64).min(2 * radius) as usize;
-                taps[first..=last].iter().sum()
-            };
-            range.clone().map(weight).collect()
+        let convolution = self.begin(plane, window, coverage.is_some());
+        let to_stream = size_of_val(&pixels[(0, 0)]) * pixels.len() > LARGER_THAN_CACHE_BYTES;
+        let starts = (0..window.y.len()).step_by(ROWS_TOGETHER);
+        let rows = starts.map(|start| window.y.start + start..window.y.end.min(window.y.start + start + ROWS_TOGETHER));
+        let parts = pixels.axis_chunks_iter_mut(Axis(0), ROWS_TOGETHER);
+        let mut coverage = coverage;
+        let maps: Vec<Option<ArrayViewMut2<f32>>> = match &mut coverage {
+            Some(map) => map.axis_chunks_iter_mut(Axis(0), ROWS_TOGETHER).map(Some).collect(),
+            None => rows.clone().map(|_| None).collect(),
         };
-        Some((inside(&window.y, ny), inside(&window.x, nx)))
-    }
-
-    /// Where a missing pixel lies within the radius along both axes.
-    fn near_missing(&self, plane: ArrayView2<f32>, window: &Window) -> Array2<bool> {
-        let radius = self.psf.radius_px();
-        let (ny, nx) = plane.dim();
-        let reach = |at: usize, len: usize| at.saturating_sub(radius)..(at + radius + 1).min(len);
-        // For each row, whether a missing pixel lies near along x; then the count of such rows.
-        let mut count_above = Array2::<u32>::zeros((ny + 1, window.x.len()));
-        let mut missing_before = vec![0_u32; nx + 1];
-        for y in 0..ny {
-            for (x, pixel) in plane.row(y).iter().enumerate() {
-                missing_before[x + 1] = missing_before[x] + u32::from(!pixel.is_finite());
+        let parts: Vec<_> = rows.zip(parts).zip(maps).collect();
+        parts.into_par_iter().for_each(|((rows, pixels), map)| {
+            if wanted() {
+                convolution.write_part(rows, window.x.clone(), pixels, map, to_stream);
+                finish_streams();
             }
-            for (j, x) in window.x.clone().enumerate() {
-                let range = reach(x, nx);
-                let near = missing_before[range.end] > missing_before[range.start];
-                count_above[(y + 1, j)] = count_above[(y, j)] + u32::from(near);
-            }
-        }
-        Array2::from_shape_fn((window.y.len(), window.x.len()), |(i, j)| {
-            let range = reach(window.y.start + i, ny);
-            count_above[(range.end, j)] > count_above[(range.start, j)]
-        })
+        });
     }
 }
+
+/// Rows that a thread writes before it looks up.
+const ROWS_TOGETHER: usize = 64;
+
+/// A result of this size is no longer in any cache when somebody reads it.
+const LARGER_THAN_CACHE_BYTES: usize = 16 << 20;

@@ -1,161 +1,168 @@
-//! The Gaussian in three steps: decimate, blur the coarse samples, interpolate (see [`super::plan`]).
+//! The Gaussian in three steps: decimate, convolve the coarse samples, interpolate (see
+//! [`super::plan`]).
 //!
 //! Coarse samples sit at absolute multiples of D, counted from the window's origin, and each is
 //! summed in one fixed order: the same sky gives the same bits whatever window it is seen through
-//! and however many threads share the work.
+//! and however many threads share the work. Pixels are f32, as are their sums over a period; the
+//! coarse samples between are f64.
 
-use super::field::Field;
+use super::coarse_row::RowTaps;
+use super::decimate::Decimated;
+use super::field::{Missing, Quantity};
 use super::plan::Multirate;
-use super::{BlurredRows, Window, sums};
-use ndarray::Array2;
+use super::weighted_rows::{TILE, WeightedRows};
+use super::{BlurredRows, EdgeRule, Window, sums};
+use ndarray::{Array2, ArrayView2};
 use rayon::prelude::*;
+use std::ops::Range;
 
-/// Columns handled together in the first step: their pixels stay in the second-level cache.
-const COLUMN_BLOCK: usize = 64;
-
-/// A field blurred on the coarse grid, ready to be interpolated row by row.
-pub struct Blurred<'a> {
-    plan: &'a Multirate,
-    window: Window,
-    /// First coarse row of `rows`, absolute.
-    first_sample_y: i64,
-    /// Coarse rows, already interpolated along x to the window's columns.
-    rows: Array2<f64>,
+/// The taps of a plan in f32, laid out for the loops.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Taps {
+    pub plan: Multirate,
+    pub decimate_rows: WeightedRows,
+    along_row: RowTaps,
+    interpolate_rows: WeightedRows,
 }
 
-/// The coarse samples along one axis: those that the output needs, and with the halo of step 2.
-struct Samples {
-    first: i64,
-    count: usize,
-    first_with_halo: i64,
-    count_with_halo: usize,
-}
-
-impl Samples {
-    /// Samples for the output pixels `first_px..=last_px`, absolute.
-    fn new(plan: &Multirate, first_px: i64, last_px: i64) -> Self {
-        let step = plan.step_px as i64;
-        let halo = (plan.coarse.len() / 2) as i64;
-        let n_weights = plan.interpolate[0].len() as i64;
-        let first = first_px.div_euclid(step) + plan.first_sample as i64;
-        let last = last_px.div_euclid(step) + plan.first_sample as i64 + n_weights - 1;
-        let count = (last - first + 1) as usize;
-        Self { first, count, first_with_halo: first - halo, count_with_halo: count + 2 * halo as usize }
+impl Taps {
+    pub fn new(plan: Multirate) -> Self {
+        let (step, width) = (plan.step_px, plan.width());
+        let decimate_rows = WeightedRows::new(width, step, |sample, phase| plan.decimate[phase][sample]);
+        let interpolate_rows = WeightedRows::new(step, width, |phase, sample| plan.interpolate[phase][sample]);
+        Self { decimate_rows, along_row: RowTaps::new(&plan), interpolate_rows, plan }
     }
 }
 
+/// The coarse samples along one axis: those that the output needs, and with the halo of step 2.
+#[derive(Clone, Copy, Debug)]
+pub struct Samples {
+    pub first: i64,
+    pub count: usize,
+    pub first_with_halo: i64,
+    pub count_with_halo: usize,
+}
+
+impl Samples {
+    /// Samples for the output pixels `range`, which begin `origin` pixels into the larger plane.
+    fn new(plan: &Multirate, range: &Range<usize>, origin: i64) -> Self {
+        let periods = periods(plan, range, origin);
+        let halo = plan.coarse.len() / 2;
+        let first = periods.start + plan.first_sample as i64;
+        let count = (periods.end - periods.start) as usize + plan.width() - 1;
+        Self { first, count, first_with_halo: first - halo as i64, count_with_halo: count + 2 * halo }
+    }
+}
+
+/// Numbers of the periods that hold these pixels.
+fn periods(plan: &Multirate, range: &Range<usize>, origin: i64) -> Range<i64> {
+    let period = |pixel: usize| (pixel as i64 + origin).div_euclid(plan.step_px as i64);
+    period(range.start)..period(range.end - 1) + 1
+}
+
+/// A quantity blurred on the coarse grid, ready to be interpolated along y.
+pub struct Blurred<'a> {
+    taps: &'a Taps,
+    window: Window,
+    first_sample_y: i64,
+    /// Coarse rows, interpolated along x.
+    rows: Vec<f32>,
+    stride: usize,
+    /// Place of the window's first column in a row.
+    first_column: usize,
+}
+
 impl<'a> Blurred<'a> {
-    /// Runs all steps but the last interpolation, along y.
-    pub fn new(field: Field<'a>, plan: &'a Multirate, window: Window) -> Self {
-        let last = |range: &std::ops::Range<usize>, origin: i64| range.end as i64 - 1 + origin;
-        let samples_y = Samples::new(plan, window.y.start as i64 + window.origin.0, last(&window.y, window.origin.0));
-        let samples_x = Samples::new(plan, window.x.start as i64 + window.origin.1, last(&window.x, window.origin.1));
-        let decimated = decimate_columns(&field, plan, &window, &samples_y);
-        let coarse = decimate_and_blur_rows(&field, plan, &window, &samples_x, &decimated, samples_y.count_with_halo);
-        let interpolated = blur_columns_and_interpolate(plan, &window, &samples_x, &coarse, samples_y.count);
-        Self { plan, window, first_sample_y: samples_y.first, rows: interpolated }
+    /// Runs all steps but the last, for the quantities asked for: flux, and validity if `with_validity`.
+    /// Pixels found missing are marked.
+    pub fn new(
+        plane: ArrayView2<f32>,
+        edge: EdgeRule,
+        taps: &'a Taps,
+        window: &Window,
+        with_validity: bool,
+        missing: &Missing,
+    ) -> (Self, Option<Self>) {
+        let samples_y = Samples::new(&taps.plan, &window.y, window.origin.0);
+        let decimated = Decimated::new(plane, edge, taps, &samples_y, window.origin.0, with_validity, missing);
+        let blur = |quantity: Quantity| {
+            let samples_x = Samples::new(&taps.plan, &window.x, window.origin.1);
+            let coarse = decimate_and_blur_rows(&decimated, quantity, edge, taps, window, &samples_x);
+            Self::from_coarse(taps, window, &samples_y, &coarse)
+        };
+        let validity_counts = with_validity && (missing.anywhere() || edge == EdgeRule::Renormalize);
+        (blur(Quantity::Flux), validity_counts.then(|| blur(Quantity::Validity)))
+    }
+
+    /// Step 2 along y and step 3 along x.
+    fn from_coarse(taps: &'a Taps, window: &Window, samples_y: &Samples, coarse: &Array2<f64>) -> Self {
+        let plan = &taps.plan;
+        let periods = periods(plan, &window.x, window.origin.1);
+        let first_column = (window.x.start as i64 + window.origin.1 - periods.start * plan.step_px as i64) as usize;
+        let n_periods = (periods.end - periods.start) as usize;
+        // Tiles are read whole beyond the last column; a multiple of 4 KiB would share cache lines.
+        let stride = (taps.along_row.n_pixels_from(n_periods) + TILE).next_multiple_of(TILE) + 16;
+        let mut rows = vec![0.0; samples_y.count * stride];
+        rows.par_chunks_exact_mut(stride).enumerate().for_each_init(
+            || (vec![0.0; coarse.ncols()], vec![0.0; coarse.ncols()]),
+            |(blurred, samples), (k, row)| {
+                let around = (k..k + plan.coarse.len()).map(|y| coarse.row(y).to_slice().expect("rows are contiguous"));
+                sums::of_sample_rows(&around.collect::<Vec<_>>(), &plan.coarse, blurred);
+                samples.iter_mut().zip(&*blurred).for_each(|(to, from)| *to = *from as f32);
+                taps.along_row.interpolate(samples, n_periods, row);
+            },
+        );
+        Self { taps, window: window.clone(), first_sample_y: samples_y.first, rows, stride, first_column }
     }
 }
 
 impl BlurredRows for Blurred<'_> {
-    fn row(&self, y: usize, out: &mut [f64]) {
-        let step = self.plan.step_px as i64;
-        let absolute = y as i64 + self.window.origin.0;
-        let weights = &self.plan.interpolate[absolute.rem_euclid(step) as usize];
-        let first = absolute.div_euclid(step) + self.plan.first_sample as i64 - self.first_sample_y;
-        sums::of_rows(&rows(&self.rows, first as usize, weights.len()), weights, 0.0, out);
+    fn rows_at_once(&self, y: usize) -> Range<i64> {
+        let step = self.taps.plan.step_px as i64;
+        let first = y as i64 - (y as i64 + self.window.origin.0).rem_euclid(step);
+        first..first + step
+    }
+
+    fn columns_at_once(&self) -> usize {
+        // Long enough to be written to memory at full speed, short enough for the cache.
+        8 * TILE
+    }
+
+    fn fill(&self, y: usize, x: Range<usize>, out: &mut [f32], stride: usize) {
+        let plan = &self.taps.plan;
+        let period = (y as i64 + self.window.origin.0).div_euclid(plan.step_px as i64);
+        let row = (period + plan.first_sample as i64 - self.first_sample_y) as usize;
+        let column = self.first_column + x.start - self.window.x.start;
+        for tile in (0..x.len()).step_by(TILE) {
+            let input = &self.rows[row * self.stride + column + tile..];
+            self.taps.interpolate_rows.set(input, self.stride, &mut out[tile..], stride);
+        }
     }
 }
 
-/// Step 1 along y. Blocks of columns, each `count_with_halo` coarse rows of the block's width.
-fn decimate_columns(field: &Field, plan: &Multirate, window: &Window, samples: &Samples) -> Vec<Vec<f64>> {
-    let (_, nx) = field.shape();
-    let starts: Vec<usize> = (0..nx).step_by(COLUMN_BLOCK).collect();
-    starts.into_par_iter().map(|x| decimate_block(field, plan, window, samples, x, COLUMN_BLOCK.min(nx - x))).collect()
-}
-
-fn decimate_block(
-    field: &Field,
-    plan: &Multirate,
-    window: &Window,
-    samples: &Samples,
-    x: usize,
-    width: usize,
-) -> Vec<f64> {
-    let mut pixels = Array2::zeros((field.shape().0, width));
-    for (y, mut row) in pixels.rows_mut().into_iter().enumerate() {
-        field.read(y, x, row.as_slice_mut().expect("a new array is contiguous"));
-    }
-    let reach = (plan.decimate.len() / 2) as i64;
-    let mut out = vec![0.0; samples.count_with_halo * width];
-    for (sample, sums) in (samples.first_with_halo..).zip(out.chunks_exact_mut(width)) {
-        let centre = sample * plan.step_px as i64 - window.origin.0;
-        field.sum_rows(&pixels, centre - reach, &plan.decimate, sums);
-    }
-    out
-}
-
-/// `count` rows of a contiguous array, from `first` on.
-fn rows(of: &Array2<f64>, first: usize, count: usize) -> Vec<&[f64]> {
-    (first..first + count).map(|y| of.row(y).to_slice().expect("coarse rows are contiguous")).collect()
-}
-
-/// Steps 1 and 2 along x, for every coarse row: (count_with_halo of y, count of x).
+/// Steps 1 and 2 along x, for every coarse row: (count with halo of y, count of x).
 fn decimate_and_blur_rows(
-    field: &Field,
-    plan: &Multirate,
+    decimated: &Decimated,
+    quantity: Quantity,
+    edge: EdgeRule,
+    taps: &Taps,
     window: &Window,
     samples_x: &Samples,
-    blocks: &[Vec<f64>],
-    n_rows: usize,
 ) -> Array2<f64> {
-    let (_, nx) = field.shape();
-    let reach = (plan.decimate.len() / 2) as i64;
-    let first_px = samples_x.first_with_halo * plan.step_px as i64 - window.origin.1 - reach;
-    let padded_len = (samples_x.count_with_halo - 1) * plan.step_px + plan.decimate.len();
-    let mut coarse = Array2::zeros((n_rows, samples_x.count));
-    let out_rows = coarse.as_slice_mut().expect("a new array is contiguous").par_chunks_mut(samples_x.count);
+    let plan = &taps.plan;
+    let first_period = samples_x.first_with_halo - plan.first_sample as i64 - (plan.width() as i64 - 1);
+    let first_px = first_period * plan.step_px as i64 - window.origin.1;
+    let n_pixels = taps.along_row.n_pixels_for(samples_x.count_with_halo);
+    let mut coarse = Array2::zeros((decimated.n_rows(), samples_x.count));
+    let out_rows = coarse.as_slice_mut().expect("a new array is contiguous").par_chunks_exact_mut(samples_x.count);
     out_rows.enumerate().for_each_init(
-        || (vec![0.0; nx], vec![0.0; padded_len], vec![0.0; samples_x.count_with_halo]),
-        |(row, padded, decimated), (k, out)| {
-            for (block, to) in blocks.iter().zip(row.chunks_mut(COLUMN_BLOCK)) {
-                to.copy_from_slice(&block[k * to.len()..(k + 1) * to.len()]);
-            }
-            field.pad_row(row, first_px, padded);
-            for (i, to) in decimated.iter_mut().enumerate() {
-                let start = i * plan.step_px;
-                *to = sums::dot(&plan.decimate, &padded[start..start + plan.decimate.len()]);
-            }
-            sums::along_row(decimated, &plan.coarse, out);
+        || (vec![0.0; decimated.n_columns()], vec![0.0; n_pixels], vec![0.0; samples_x.count_with_halo]),
+        |(row, padded, samples), (k, out)| {
+            decimated.copy_row(quantity, k, row);
+            quantity.extension(edge).pad_row(row, first_px, padded);
+            taps.along_row.decimate(padded, samples);
+            sums::along_row(samples, &plan.coarse, out);
         },
     );
     coarse
-}
-
-/// Step 2 along y and step 3 along x: (count of y, columns of the window).
-fn blur_columns_and_interpolate(
-    plan: &Multirate,
-    window: &Window,
-    samples_x: &Samples,
-    coarse: &Array2<f64>,
-    n_rows: usize,
-) -> Array2<f64> {
-    let step = plan.step_px as i64;
-    let nx = window.x.len();
-    let mut interpolated = Array2::zeros((n_rows, nx));
-    let out_rows = interpolated.as_slice_mut().expect("a new array is contiguous").par_chunks_mut(nx);
-    out_rows.enumerate().for_each_init(
-        || vec![0.0; samples_x.count],
-        |blurred, (k, out)| {
-            sums::of_rows(&rows(coarse, k, plan.coarse.len()), &plan.coarse, 0.0, blurred);
-            for (x, to) in out.iter_mut().enumerate() {
-                let absolute = (window.x.start + x) as i64 + window.origin.1;
-                let weights = &plan.interpolate[absolute.rem_euclid(step) as usize];
-                let first = absolute.div_euclid(step) + plan.first_sample as i64 - samples_x.first;
-                let samples = &blurred[first as usize..first as usize + weights.len()];
-                *to = weights.iter().zip(samples).map(|(weight, sample)| weight * sample).sum();
-            }
-        },
-    );
-    interpolated
 }

@@ -1,7 +1,7 @@
-//! The inner loops: weighted sums of rows, and of neighbours along a row.
+//! Weighted sums in f64: of rows, and of neighbours along a row.
 //!
-//! Every element is summed in the order of the weights, a product and then a sum: no machine, no
-//! vector width and no place in the row changes a bit.
+//! Every element is summed in the order of the weights, a product and then a sum: no vector width
+//! and no place in the row changes a bit.
 
 use multiversion::multiversion;
 
@@ -10,14 +10,21 @@ const LANES: usize = 32;
 
 /// `out[x] = start + sum over i of weights[i] * rows[i][x]`; rows are at least as long as `out`.
 #[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2", "aarch64+neon"))]
-pub fn of_rows(rows: &[&[f64]], weights: &[f64], start: f64, out: &mut [f64]) {
+pub fn of_pixel_rows(rows: &[&[f32]], weights: &[f64], start: f64, out: &mut [f64]) {
     of_any_rows(rows, weights, start, out);
 }
 
-/// As [`of_rows`], of f32 pixels.
+/// As [`of_pixel_rows`], of coarse samples, from zero.
 #[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2", "aarch64+neon"))]
-pub fn of_pixel_rows(rows: &[&[f32]], weights: &[f64], start: f64, out: &mut [f64]) {
-    of_any_rows(rows, weights, start, out);
+pub fn of_sample_rows(rows: &[&[f64]], weights: &[f64], out: &mut [f64]) {
+    of_any_rows(rows, weights, 0.0, out);
+}
+
+/// `out[x] = sum over i of weights[i] * values[x + i]`: a convolution with symmetric weights.
+#[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2", "aarch64+neon"))]
+pub fn along_row(values: &[f64], weights: &[f64], out: &mut [f64]) {
+    let shifted: Vec<&[f64]> = (0..weights.len()).map(|i| &values[i..i + out.len()]).collect();
+    of_any_rows(&shifted, weights, 0.0, out);
 }
 
 /// Inlined into each version, so that it is compiled for its machine.
@@ -40,52 +47,37 @@ where
     }
 }
 
-/// `out[x] = sum over i of weights[i] * values[x + i]`: a convolution with symmetric weights.
-pub fn along_row(values: &[f64], weights: &[f64], out: &mut [f64]) {
-    let shifted: Vec<&[f64]> = (0..weights.len()).map(|i| &values[i..i + out.len()]).collect();
-    of_rows(&shifted, weights, 0.0, out);
-}
-
-/// Sum of products in eight interleaved partial sums, in one fixed order.
-#[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2", "aarch64+neon"))]
-pub fn dot(weights: &[f64], values: &[f64]) -> f64 {
-    let mut sums = [0.0_f64; 8];
-    let (weight_groups, value_groups) = (weights.chunks_exact(8), values.chunks_exact(8));
-    let rest: f64 = weight_groups.remainder().iter().zip(value_groups.remainder()).map(|(a, b)| a * b).sum();
-    for (a, b) in weight_groups.zip(value_groups) {
-        for lane in 0..8 {
-            sums[lane] += a[lane] * b[lane];
-        }
-    }
-    sums.iter().sum::<f64>() + rest
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn an_element_is_summed_the_same_wherever_it_stands() {
-        let rows: Vec<Vec<f64>> =
-            (0..9).map(|i| (0..101).map(|x| 1.0 / f64::from(3 + i * 101 + x)).collect()).collect();
-        let rows: Vec<&[f64]> = rows.iter().map(Vec::as_slice).collect();
+        let rows: Vec<Vec<f32>> = (0..9_u8)
+            .map(|i| (0..101_u8).map(|x| 1.0 / (3.0 + f32::from(i) * 101.0 + f32::from(x))).collect())
+            .collect();
+        let rows: Vec<&[f32]> = rows.iter().map(Vec::as_slice).collect();
         let weights: Vec<f64> = (1..10).map(|i| 1.0 / f64::from(i)).collect();
         let mut whole = [0.0; 101];
-        of_rows(&rows, &weights, 0.5, &mut whole);
+        of_pixel_rows(&rows, &weights, 0.5, &mut whole);
         for first in [1, 17, 40, 69, 100] {
-            let later: Vec<&[f64]> = rows.iter().map(|row| &row[first..]).collect();
+            let later: Vec<&[f32]> = rows.iter().map(|row| &row[first..]).collect();
             let mut part = vec![0.0; 101 - first];
-            of_rows(&later, &weights, 0.5, &mut part);
+            of_pixel_rows(&later, &weights, 0.5, &mut part);
             assert_eq!(part, whole[first..]);
         }
-        let expected: f64 = weights.iter().zip(&rows).fold(0.5, |sum, (weight, row)| sum + weight * row[77]);
+        let expected: f64 = weights.iter().zip(&rows).fold(0.5, |sum, (weight, row)| sum + weight * f64::from(row[77]));
         assert_eq!(whole[77], expected);
     }
 
     #[test]
-    fn a_dot_product_counts_the_remainder() {
-        let ones = [1.0; 13];
-        let values: Vec<f64> = (0..13).map(f64::from).collect();
-        assert_eq!(dot(&ones, &values), 78.0);
+    fn a_row_is_convolved_with_its_neighbours() {
+        let values: Vec<f64> = (0..50).map(|i| f64::from(i * i)).collect();
+        let mut out = [0.0; 48];
+        along_row(&values, &[0.25, 0.5, 0.25], &mut out);
+        for (x, found) in out.iter().enumerate() {
+            // The second difference of x^2 is 2.
+            assert_eq!(*found, ((x + 1) * (x + 1)) as f64 + 0.5);
+        }
     }
 }

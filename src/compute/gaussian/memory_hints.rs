@@ -1,0 +1,73 @@
+//! What the machine is told about memory: pixels wanted soon, and pixels written that nobody reads soon.
+//!
+//! The only unsafe code of the CPU's arithmetic. Machines without such instructions do without.
+
+/// Bytes fetched at once.
+const CACHE_LINE: usize = 64;
+
+/// Asks for pixels to be brought near; changes nothing but the time it takes to read them.
+#[inline]
+pub fn prefetch(pixels: &[f32]) {
+    #[cfg(target_arch = "x86_64")]
+    for line in pixels.chunks(CACHE_LINE / size_of::<f32>()) {
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        // SAFETY: SSE is part of every x86-64, and prefetching has no effect on memory.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = pixels;
+}
+
+/// Copies pixels past the caches, into memory that will not be read soon: it need not be fetched
+/// first. Call [`finish_streams`] in the same thread before anyone else reads them.
+#[inline]
+pub fn stream(from: &[f32], to: &mut [f32]) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_mm_loadu_ps, _mm_stream_ps};
+        const LANES: usize = 4;
+        // SAFETY: any bits are an f32.
+        let (head, _, _) = unsafe { to.align_to_mut::<std::arch::x86_64::__m128>() };
+        let n_head = head.len().min(from.len());
+        let (from_head, from) = from.split_at(n_head);
+        let (head, to) = to.split_at_mut(n_head);
+        head.copy_from_slice(from_head);
+        let (mut from, mut to) = (from.chunks_exact(LANES), to.chunks_exact_mut(LANES));
+        for (from, to) in from.by_ref().zip(to.by_ref()) {
+            // SAFETY: both slices hold four pixels, and `to` is aligned to 16 bytes since the head is off.
+            unsafe { _mm_stream_ps(to.as_mut_ptr(), _mm_loadu_ps(from.as_ptr())) };
+        }
+        to.into_remainder().copy_from_slice(from.remainder());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    to.copy_from_slice(from);
+}
+
+/// Makes streamed pixels visible to other threads.
+#[inline]
+pub fn finish_streams() {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: SSE is part of every x86-64.
+    unsafe {
+        std::arch::x86_64::_mm_sfence();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn streamed_pixels_arrive_whatever_their_alignment() {
+        let from: Vec<f32> = (0..100_u8).map(f32::from).collect();
+        for start in 0..8 {
+            for length in [0, 1, 2, 3, 4, 5, 17, 92] {
+                let mut to = vec![-1.0; 100];
+                stream(&from[..length], &mut to[start..start + length]);
+                finish_streams();
+                assert_eq!(to[start..start + length], from[..length]);
+                assert!(to[..start].iter().chain(&to[start + length..]).all(|untouched| *untouched == -1.0));
+            }
+        }
+    }
+}
