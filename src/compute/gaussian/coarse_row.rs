@@ -4,8 +4,8 @@ use super::plan::Multirate;
 use multiversion::multiversion;
 use multiversion::target::target_cfg_f;
 
-/// Products summed side by side.
-const LANES: usize = 16;
+/// Samples summed side by side.
+const SAMPLES: usize = 32;
 
 /// Pixels interpolated side by side.
 const PIXELS: usize = 8;
@@ -15,7 +15,7 @@ const PIXELS: usize = 8;
 pub struct RowTaps {
     step_px: usize,
     width: usize,
-    /// Of the pixels that a sample sees, from the first on; zeros make up whole [`LANES`].
+    /// `[period * step + phase]`: of the periods that a sample sees, from the first on.
     decimate: Vec<f32>,
     /// Of the samples in [`PIXELS`] neighbouring pixels: `[group * width + i][pixel]`.
     interpolate: Vec<[f32; PIXELS]>,
@@ -26,8 +26,7 @@ impl RowTaps {
         let (step_px, width) = (plan.step_px, plan.width());
         // The first pixel that a sample sees is of the period that has the sample as its last.
         let tap = |pixel: usize| plan.decimate[pixel % step_px][width - 1 - pixel / step_px] as f32;
-        let mut decimate: Vec<f32> = (0..width * step_px).map(tap).collect();
-        decimate.resize(decimate.len().next_multiple_of(LANES), 0.0);
+        let decimate = (0..width * step_px).map(tap).collect();
         let weight = |group: usize, i: usize| {
             std::array::from_fn(|pixel| plan.interpolate.get(group * PIXELS + pixel).map_or(0.0, |taps| taps[i] as f32))
         };
@@ -36,14 +35,24 @@ impl RowTaps {
         Self { step_px, width, decimate, interpolate }
     }
 
-    /// Length of a row of pixels from which `n_samples` can be made.
+    /// Pixels from which `n_samples` can be made.
     pub fn n_pixels_for(&self, n_samples: usize) -> usize {
-        (n_samples - 1) * self.step_px + self.decimate.len()
+        (n_samples + self.width - 1) * self.step_px
     }
 
-    /// Makes samples; `pixels` begins with the first pixel that the first of them sees.
-    pub fn decimate(&self, pixels: &[f32], samples: &mut [f64]) {
-        decimate(&self.decimate, self.step_px, pixels, samples);
+    /// Makes samples; `pixels` begins with the first pixel that the first of them sees. `scratch` may
+    /// hold anything, and does so afterwards.
+    pub fn decimate(&self, pixels: &[f32], samples: &mut [f64], scratch: &mut Vec<f32>) {
+        let n_periods = samples.len() + self.width - 1;
+        // Whole groups of samples are summed, also beyond the last.
+        let stride = samples.len().next_multiple_of(SAMPLES) + self.width;
+        scratch.resize(self.step_px * stride, 0.0);
+        for (phase, to) in scratch.chunks_exact_mut(stride).enumerate() {
+            for (to, from) in to[..n_periods].iter_mut().zip(pixels[phase..].iter().step_by(self.step_px)) {
+                *to = *from;
+            }
+        }
+        decimate(&self.decimate, self.step_px, scratch, stride, samples);
     }
 
     /// Length of a row into which `n_periods` can be interpolated: more than their pixels.
@@ -57,29 +66,27 @@ impl RowTaps {
     }
 }
 
+/// Sums samples of which each is a neighbour of the last: pixels of one phase lie side by side in `phases`.
 #[multiversion(targets("x86_64+avx512f+avx512vl+fma", "x86_64+avx2+fma", "aarch64+neon"))]
-fn decimate(taps: &[f32], step_px: usize, pixels: &[f32], samples: &mut [f64]) {
-    for (i, to) in samples.iter_mut().enumerate() {
-        let pixels = &pixels[i * step_px..i * step_px + taps.len()];
-        let mut sums = [0.0_f32; LANES];
-        for (taps, pixels) in taps.chunks_exact(LANES).zip(pixels.chunks_exact(LANES)) {
-            for lane in 0..LANES {
-                sums[lane] = if target_cfg_f!(any(target_feature = "fma", target_arch = "aarch64")) {
-                    taps[lane].mul_add(pixels[lane], sums[lane])
-                } else {
-                    sums[lane] + taps[lane] * pixels[lane]
-                };
+fn decimate(taps: &[f32], step_px: usize, phases: &[f32], stride: usize, samples: &mut [f64]) {
+    for (group, to) in samples.chunks_mut(SAMPLES).enumerate() {
+        let mut sums = [0.0_f64; SAMPLES];
+        for (period, taps) in taps.chunks_exact(step_px).enumerate() {
+            let mut of_period = [0.0_f32; SAMPLES];
+            for (tap, phase) in taps.iter().zip(phases[group * SAMPLES + period..].chunks(stride)) {
+                let pixels: &[f32; SAMPLES] = phase[..SAMPLES].try_into().expect("the slice has this length");
+                for (sum, pixel) in of_period.iter_mut().zip(pixels) {
+                    *sum = if target_cfg_f!(any(target_feature = "fma", target_arch = "aarch64")) {
+                        tap.mul_add(*pixel, *sum)
+                    } else {
+                        *sum + tap * pixel
+                    };
+                }
             }
+            sums.iter_mut().zip(of_period).for_each(|(sum, of_period)| *sum += f64::from(of_period));
         }
-        *to = halved(&sums).iter().map(|sum| f64::from(*sum)).sum();
+        to.copy_from_slice(&sums[..to.len()]);
     }
-}
-
-/// Sums of lanes half the vector apart: what is left is quicker to sum up.
-#[inline(always)]
-fn halved(sums: &[f32; LANES]) -> [f32; LANES / 4] {
-    let half: [f32; LANES / 2] = std::array::from_fn(|i| sums[i] + sums[i + LANES / 2]);
-    std::array::from_fn(|i| half[i] + half[i + LANES / 4])
 }
 
 #[multiversion(targets("x86_64+avx512f+avx512vl+fma", "x86_64+avx2+fma", "aarch64+neon"))]
@@ -116,13 +123,15 @@ mod tests {
             let Plan::Multirate(plan) = Plan::new(&psf, 1.5e-7, None) else { panic!("direct") };
             let (step, width) = (plan.step_px, plan.width());
             let taps = RowTaps::new(&plan);
-            let pixels: Vec<f32> = (0..taps.n_pixels_for(5)).map(|i| ((i * 7) % 13) as f32).collect();
-            let mut samples = [0.0; 5];
-            taps.decimate(&pixels, &mut samples);
-            for (i, found) in samples.iter().enumerate() {
-                let weight = |at: usize| plan.decimate[at % step][width - 1 - at / step];
-                let expected: f64 = (0..width * step).map(|at| weight(at) * f64::from(pixels[i * step + at])).sum();
-                assert!((found - expected).abs() < 1e-5, "{found} {expected}");
+            for n_samples in [1, 5, 32, 33, 70] {
+                let pixels: Vec<f32> = (0..taps.n_pixels_for(n_samples)).map(|i| ((i * 7) % 13) as f32).collect();
+                let mut samples = vec![0.0; n_samples];
+                taps.decimate(&pixels, &mut samples, &mut vec![f32::NAN; 3]);
+                for (i, found) in samples.iter().enumerate() {
+                    let weight = |at: usize| plan.decimate[at % step][width - 1 - at / step];
+                    let expected: f64 = (0..width * step).map(|at| weight(at) * f64::from(pixels[i * step + at])).sum();
+                    assert!((found - expected).abs() < 1e-5, "{found} {expected}");
+                }
             }
             let samples: Vec<f32> = (0..width + 3).map(|i| (i % 5) as f32).collect();
             let mut row = vec![f32::NAN; taps.n_pixels_from(4)];

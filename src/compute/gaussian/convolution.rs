@@ -3,6 +3,7 @@
 
 use super::direct::Direct;
 use super::field::{Missing, Quantity};
+use super::finish::{clamp_coverage, divide, put_back_missing};
 use super::memory_hints::stream;
 use super::multirate::Blurred;
 use super::weighted_rows::TILE;
@@ -93,6 +94,8 @@ impl<'a> Convolution<'a> {
     ) {
         let piece = self.flux.columns_at_once().min(x.len());
         let stride = piece.next_multiple_of(TILE) + SKEW;
+        let mut of_flux = self.flux.walk(x.clone());
+        let mut of_validity = self.validity.as_ref().map(|validity| validity.walk(x.clone()));
         let mut sums = Vec::new();
         let mut covered = Vec::new();
         let mut next = y.start;
@@ -102,19 +105,23 @@ impl<'a> Convolution<'a> {
             let end = y.end.min(rows.end as usize);
             for first in x.clone().step_by(piece) {
                 let columns = first..x.end.min(first + piece);
-                self.flux.fill(next, columns.clone(), &mut sums, stride);
-                if let Some(validity) = &self.validity {
+                of_flux.fill(next, columns.clone(), &mut sums, stride);
+                if let Some(of_validity) = &mut of_validity {
                     covered.resize(sums.len(), 0.0);
-                    validity.fill(next, columns.clone(), &mut covered, stride);
+                    of_validity.fill(next, columns.clone(), &mut covered, stride);
                 }
                 for row in next..end {
                     let start = (row as i64 - rows.start) as usize * stride;
                     let part = start..start + columns.len();
-                    let covered = self.validity.is_some().then(|| &covered[part.clone()]);
-                    let to = part_of_row(&mut pixels, row - y.start, &columns, x.start);
-                    self.finish_row(row, columns.clone(), &mut sums[part], covered, to, to_stream);
-                    if let Some(map) = &mut coverage {
-                        write_coverage(covered, part_of_row(map, row - y.start, &columns, x.start));
+                    let mut covered = of_validity.is_some().then(|| &mut covered[part.clone()]);
+                    let sums = &mut sums[part];
+                    self.finish_row(row, columns.clone(), sums, covered.as_deref_mut());
+                    write_row(sums, part_of_row(&mut pixels, row - y.start, &columns, x.start), to_stream);
+                    let Some(map) = &mut coverage else { continue };
+                    let to = part_of_row(map, row - y.start, &columns, x.start);
+                    match &mut covered {
+                        Some(covered) => write_row(covered, to, to_stream),
+                        None => to.fill(1.0),
                     }
                 }
             }
@@ -123,15 +130,7 @@ impl<'a> Convolution<'a> {
     }
 
     /// Makes pixels of the sums along part of a row.
-    fn finish_row(
-        &self,
-        y: usize,
-        x: Range<usize>,
-        sums: &mut [f32],
-        covered: Option<&[f32]>,
-        to: &mut [f32],
-        to_stream: bool,
-    ) {
+    fn finish_row(&self, y: usize, x: Range<usize>, sums: &mut [f32], covered: Option<&mut [f32]>) {
         let rules = self.gaussian;
         if let Some((of_rows, of_columns)) = &self.inside {
             let of_row = of_rows[y - self.window.y.start];
@@ -140,11 +139,12 @@ impl<'a> Convolution<'a> {
                 *sum = (f64::from(*sum) / (of_row * of_column)) as f32;
             }
         }
-        if let (NanRule::Interpolate, Some(covered)) = (rules.nan, covered) {
-            for (sum, covered) in sums.iter_mut().zip(covered) {
-                let enough = *covered > 0.0 && f64::from(*covered) >= rules.min_coverage * (1.0 - ACCURACY);
-                *sum = if enough { *sum / covered } else { f32::NAN };
+        match (rules.nan, covered) {
+            (NanRule::Interpolate, Some(covered)) => {
+                divide(sums, covered, (rules.min_coverage * (1.0 - ACCURACY)) as f32)
             }
+            (_, Some(covered)) => clamp_coverage(covered),
+            (_, None) => {}
         }
         if let Some(near) = &self.near_missing {
             let near = near.row(y - self.window.y.start);
@@ -154,14 +154,9 @@ impl<'a> Convolution<'a> {
         }
         let comes_back = rules.nan == NanRule::Zero || (rules.nan == NanRule::Interpolate && rules.preserve_nan);
         if comes_back && self.missing.among(y, x.clone()) {
-            for (sum, pixel) in sums.iter_mut().zip(self.plane.row(y).iter().skip(x.start)) {
-                *sum = if pixel.is_finite() { *sum } else { f32::NAN };
-            }
-        }
-        if to_stream {
-            stream(sums, to);
-        } else {
-            to.copy_from_slice(sums);
+            let row = self.plane.row(y);
+            let row = row.to_slice().expect("planes to be blurred have contiguous rows");
+            put_back_missing(sums, &row[x]);
         }
     }
 }
@@ -179,11 +174,8 @@ fn part_of_row<'m>(
     &mut row[columns.start - first..columns.end - first]
 }
 
-fn write_coverage(covered: Option<&[f32]>, to: &mut [f32]) {
-    match covered {
-        Some(covered) => to.iter_mut().zip(covered).for_each(|(to, from)| *to = from.clamp(0.0, 1.0)),
-        None => to.fill(1.0),
-    }
+fn write_row(from: &[f32], to: &mut [f32], to_stream: bool) {
+    if to_stream { stream(from, to) } else { to.copy_from_slice(from) }
 }
 
 impl Gaussian {

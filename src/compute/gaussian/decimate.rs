@@ -1,205 +1,305 @@
-//! Step 1 along y, the pass that reads the plane: columns of pixels to columns of coarse samples.
+//! Steps 1 and 2 along x of [`super::multirate`], in one walk down the plane: pixels to coarse rows.
 //!
-//! A period of pixel rows is a small matrix product away from the coarse rows it touches. Blocks of
-//! columns are independent, so threads share them; the sums stay in the second-level cache while a
-//! block is walked down.
+//! A period of pixel rows is a small matrix product away from the few coarse rows it touches. These
+//! stay in a ring that fits the second-level cache; a coarse row that is complete is decimated and
+//! convolved along x at once, and what is left of it is a row of samples. Threads share the coarse
+//! rows in bands; neighbouring bands read a few rows of pixels twice.
 
-use super::EdgeRule;
-use super::field::{Missing, Quantity, copy_flux, copy_validity};
+use super::coarse_row::RowTaps;
+use super::field::{Extension, Missing, Quantity, copy_flux, copy_validity};
 use super::memory_hints::prefetch;
 use super::multirate::{Samples, Taps};
 use super::weighted_rows::TILE;
-use ndarray::ArrayView2;
+use super::{EdgeRule, sums};
+use ndarray::{Array2, ArrayView2, ArrayViewMut2, Axis};
 use rayon::prelude::*;
-
-/// Columns of a block at most; sums of a few coarse rows fit the second-level cache.
-const MAX_BLOCK: usize = 16 * TILE;
+use std::ops::Range;
 
 /// Added to row lengths, so that rows do not lie a multiple of 4 KiB apart and share cache lines.
 const SKEW: usize = 16;
 
-/// Coarse rows at the resolution of the pixels along x.
-pub struct Decimated {
-    blocks: Vec<Block>,
-    block_width: usize,
-    n_columns: usize,
-    /// Rows before the first and after the last one wanted that only part of the pixels have reached.
-    margin: usize,
-    n_rows: usize,
+/// Coarse rows, (count with halo of y, count of x): all that is needed of a plane.
+pub struct CoarseRows {
+    pub flux: Array2<f64>,
+    pub validity: Option<Array2<f64>>,
 }
 
-/// Some columns: rows of `stride` values each.
-struct Block {
-    stride: usize,
-    flux: Vec<f32>,
-    validity: Option<Vec<f32>>,
-}
-
-/// What every block is made from.
-struct Source<'a> {
-    plane: ArrayView2<'a, f32>,
-    edge: EdgeRule,
-    taps: &'a Taps,
-    /// The coarse row of number 0 of a block.
-    first_row: i64,
-    n_rows: usize,
-    /// Row of the larger plane that the plane begins with.
-    origin: i64,
-    missing: &'a Missing,
-    /// What a period of pixels that are all there adds to the validity of each coarse row.
-    all_valid: Vec<f32>,
-}
-
-impl Decimated {
-    /// Sums a plane's columns into the coarse rows `samples`, with their halo. Missing pixels are marked.
+impl CoarseRows {
+    /// Sums a plane's pixels to the samples `samples` (y, x) of the larger plane, in which it begins at
+    /// `origin`. Missing pixels are marked.
     pub fn new(
         plane: ArrayView2<f32>,
         edge: EdgeRule,
         taps: &Taps,
-        samples: &Samples,
-        origin: i64,
+        samples: (Samples, Samples),
+        origin: (i64, i64),
         with_validity: bool,
         missing: &Missing,
     ) -> Self {
-        let margin = taps.plan.width() - 1;
-        let n_rows = samples.count_with_halo;
-        let source = Source {
+        let shape = (samples.0.count_with_halo, samples.1.count);
+        let source = Source::new(plane, edge, taps, samples, origin, with_validity, missing);
+        let mut flux = Array2::zeros(shape);
+        let mut validity = with_validity.then(|| Array2::zeros(shape));
+        // Long bands read little twice, short ones occupy all threads.
+        let band = shape.0.div_ceil(2 * rayon::current_num_threads()).max(2 * taps.plan.width());
+        let of_flux = flux.axis_chunks_iter_mut(Axis(0), band);
+        let of_validity: Vec<Option<ArrayViewMut2<f64>>> = match &mut validity {
+            Some(validity) => validity.axis_chunks_iter_mut(Axis(0), band).map(Some).collect(),
+            None => (0..of_flux.len()).map(|_| None).collect(),
+        };
+        let bands: Vec<_> = of_flux.zip(of_validity).enumerate().collect();
+        bands.into_par_iter().for_each(|(i, (flux, validity))| {
+            Band::new(&source).walk(samples.0.first_with_halo + (i * band) as i64, flux, validity);
+        });
+        Self { flux, validity }
+    }
+}
+
+/// What every band is made from.
+struct Source<'a> {
+    plane: ArrayView2<'a, f32>,
+    edge: EdgeRule,
+    taps: &'a Taps,
+    origin_y: i64,
+    samples_x: Samples,
+    with_validity: bool,
+    missing: &'a Missing,
+    /// What a period of pixels that are all there adds to the validity of each coarse row.
+    all_valid: Vec<f32>,
+    /// Columns of the plane that are read.
+    columns: Range<usize>,
+    /// Place in a coarse row of the first of them, and of the first pixel that a sample sees.
+    first_column: usize,
+    first_seen: usize,
+    /// Length of a coarse row.
+    length: usize,
+}
+
+impl<'a> Source<'a> {
+    fn new(
+        plane: ArrayView2<'a, f32>,
+        edge: EdgeRule,
+        taps: &'a Taps,
+        (_, samples_x): (Samples, Samples),
+        origin: (i64, i64),
+        with_validity: bool,
+        missing: &'a Missing,
+    ) -> Self {
+        let (plan, nx) = (&taps.plan, plane.ncols() as i64);
+        let first_period = samples_x.first_with_halo - plan.first_sample as i64 - (plan.width() as i64 - 1);
+        let seen_from = first_period * plan.step_px as i64 - origin.1;
+        let seen_to = seen_from + taps.along_row.n_pixels_for(samples_x.count_with_halo) as i64;
+        // Beyond the edge the plane's own pixels may come again.
+        let columns = match Quantity::Flux.extension(edge) {
+            Extension::Constant(_) => seen_from.clamp(0, nx)..seen_to.clamp(0, nx),
+            Extension::Reflect | Extension::Nearest => 0..nx,
+        };
+        let (from, to) = (seen_from.min(columns.start), seen_to.max(columns.end));
+        Self {
             plane,
             edge,
             taps,
-            first_row: samples.first_with_halo - margin as i64,
-            n_rows: n_rows + 2 * margin,
-            origin,
+            origin_y: origin.0,
+            samples_x,
+            with_validity,
             missing,
             all_valid: all_valid(taps),
-        };
-        let n_columns = plane.ncols();
-        let a_share = n_columns.div_ceil(4 * rayon::current_num_threads()).next_multiple_of(TILE);
-        let block_width = a_share.min(MAX_BLOCK);
-        let starts: Vec<usize> = (0..n_columns).step_by(block_width).collect();
-        let block = |x: usize| source.block(x, block_width.min(n_columns - x), with_validity);
-        Self { blocks: starts.into_par_iter().map(block).collect(), block_width, n_columns, margin, n_rows }
-    }
-
-    pub fn n_rows(&self) -> usize {
-        self.n_rows
-    }
-
-    pub fn n_columns(&self) -> usize {
-        self.n_columns
-    }
-
-    /// Copies row `k` of the rows wanted, all columns.
-    pub fn copy_row(&self, quantity: Quantity, k: usize, out: &mut [f32]) {
-        for (block, to) in self.blocks.iter().zip(out.chunks_mut(self.block_width)) {
-            let rows = match quantity {
-                Quantity::Flux => &block.flux,
-                Quantity::Validity => block.validity.as_ref().expect("validity is asked for only where it was summed"),
-            };
-            let start = (k + self.margin) * block.stride;
-            to.copy_from_slice(&rows[start..start + to.len()]);
+            columns: columns.start as usize..columns.end as usize,
+            first_column: (columns.start - from) as usize,
+            first_seen: (seen_from - from) as usize,
+            length: (to - from) as usize,
         }
+    }
+
+    /// Row of the plane that stands for row `y`.
+    fn row(&self, y: i64) -> Option<usize> {
+        Quantity::Flux.extension(self.edge).source(y, self.plane.nrows())
+    }
+
+    fn pixels(&self, y: usize) -> Option<&[f32]> {
+        let row = (y < self.plane.nrows()).then(|| self.plane.row(y))?;
+        Some(row.to_slice().expect("planes to be blurred have contiguous rows"))
     }
 }
 
 fn all_valid(taps: &Taps) -> Vec<f32> {
     let (step, width) = (taps.plan.step_px, taps.plan.width());
+    let starts: Vec<usize> = (0..step.max(width)).map(|row| row * TILE).collect();
     let mut sums = vec![0.0; width * TILE];
-    taps.decimate_rows.set(&vec![1.0; step * TILE], TILE, &mut sums, TILE);
+    taps.decimate_rows.set(&vec![1.0; step * TILE], &starts[..step], &mut sums, &starts[..width]);
     sums.into_iter().step_by(TILE).collect()
 }
 
-/// The pixels of one tile in one period.
-struct Tile {
-    flux: Vec<f32>,
-    validity: Vec<f32>,
+/// The coarse rows that pixels are being added to.
+struct Ring {
+    quantity: Quantity,
+    rows: Vec<f32>,
     stride: usize,
 }
 
-impl Source<'_> {
-    fn block(&self, x: usize, width: usize, with_validity: bool) -> Block {
-        let step = self.taps.plan.step_px;
-        let stride = width.next_multiple_of(TILE) + SKEW;
-        let mut block = Block {
-            stride,
-            flux: vec![0.0; self.n_rows * stride],
-            validity: with_validity.then(|| vec![0.0; self.n_rows * stride]),
-        };
-        let tile_stride = TILE + SKEW;
-        let mut tile =
-            Tile { flux: vec![0.0; step * tile_stride], validity: vec![0.0; step * tile_stride], stride: tile_stride };
-        let n_periods = self.n_rows - (self.taps.plan.width() - 1);
-        // A period's first sample is the block's row of the same number.
-        let first_period = self.first_row - self.taps.plan.first_sample as i64;
-        for row in 0..n_periods {
-            let first_px = (first_period + row as i64) * step as i64 - self.origin;
-            let rows: Vec<Option<usize>> = (0..step as i64).map(|phase| self.source_row(first_px + phase)).collect();
-            // Nothing lies beyond the edge but flux of zero; its validity may count.
-            if rows.iter().all(Option::is_none) && (!with_validity || self.edge == EdgeRule::Renormalize) {
-                continue;
-            }
-            for column in (0..width).step_by(TILE) {
-                let n = TILE.min(width - column);
-                let some_missing = self.read(&rows, x + column, n, with_validity, &mut tile);
-                let at = row * stride + column;
-                self.taps.decimate_rows.add(&tile.flux, tile.stride, &mut block.flux[at..], stride);
-                if let Some(validity) = &mut block.validity {
-                    if some_missing {
-                        self.taps.decimate_rows.add(&tile.validity, tile.stride, &mut validity[at..], stride);
-                    } else {
-                        self.add_all_valid(&mut validity[at..], stride);
-                    }
-                }
-            }
-        }
-        block
+impl Ring {
+    fn new(source: &Source, quantity: Quantity) -> Self {
+        // Tiles are added whole, also beyond the last column.
+        let stride = (source.length + TILE).next_multiple_of(TILE) + SKEW;
+        let beyond = quantity.extension(source.edge).constant();
+        let mut ring = Self { quantity, rows: vec![beyond; source.taps.plan.width() * stride], stride };
+        (0..source.taps.plan.width() as i64).for_each(|sample| ring.clear(source, sample));
+        ring
     }
 
-    fn source_row(&self, y: i64) -> Option<usize> {
-        Quantity::Flux.extension(self.edge).source(y, self.plane.nrows())
+    fn start(&self, sample: i64) -> usize {
+        sample.rem_euclid((self.rows.len() / self.stride) as i64) as usize * self.stride
+    }
+
+    /// Makes room for another sample in the place of this one.
+    fn clear(&mut self, source: &Source, sample: i64) {
+        let start = self.start(sample) + source.first_column;
+        self.rows[start..start + source.columns.len()].fill(0.0);
+    }
+
+    /// The row of a sample that is complete, from the first pixel that the samples along x see.
+    fn finish(&mut self, source: &Source, sample: i64) -> &[f32] {
+        let start = self.start(sample);
+        let row = &mut self.rows[start..start + source.length];
+        let extension = self.quantity.extension(source.edge);
+        let inside = source.first_column..source.first_column + source.columns.len();
+        for i in (0..inside.start).chain(inside.end..source.length) {
+            let column = i as i64 - source.first_column as i64 + source.columns.start as i64;
+            row[i] = match extension.source(column, source.plane.ncols()) {
+                Some(column) if source.columns.contains(&column) => row[inside.start + column - source.columns.start],
+                _ => extension.constant(),
+            };
+        }
+        &row[source.first_seen..]
+    }
+}
+
+/// One walk down some rows.
+struct Band<'a> {
+    source: &'a Source<'a>,
+    flux: Ring,
+    validity: Option<Ring>,
+    /// The pixels of one tile in one period.
+    tile_flux: Vec<f32>,
+    tile_validity: Vec<f32>,
+    tile_starts: Vec<usize>,
+    scratch: Vec<f32>,
+    samples: Vec<f64>,
+}
+
+impl<'a> Band<'a> {
+    fn new(source: &'a Source<'a>) -> Self {
+        let tile_starts: Vec<usize> = (0..source.taps.plan.step_px).map(|phase| phase * (TILE + SKEW)).collect();
+        let tile = vec![0.0; tile_starts.len() * (TILE + SKEW)];
+        Self {
+            source,
+            flux: Ring::new(source, Quantity::Flux),
+            validity: source.with_validity.then(|| Ring::new(source, Quantity::Validity)),
+            tile_flux: tile.clone(),
+            tile_validity: tile,
+            tile_starts,
+            scratch: Vec::new(),
+            samples: vec![0.0; source.samples_x.count_with_halo],
+        }
+    }
+
+    /// Fills rows of samples, the first of which has the number `first`.
+    fn walk(&mut self, first: i64, mut flux: ArrayViewMut2<f64>, mut validity: Option<ArrayViewMut2<f64>>) {
+        let plan = &self.source.taps.plan;
+        let warm_up = plan.width() as i64 - 1;
+        for sample in first - warm_up..first + flux.nrows() as i64 {
+            // The period whose first sample this is: no later one touches it.
+            self.add_period(sample - plan.first_sample as i64);
+            if let Ok(row) = usize::try_from(sample - first) {
+                self.finish(sample, Quantity::Flux, flux.row_mut(row).into_slice());
+                if let Some(validity) = &mut validity {
+                    self.finish(sample, Quantity::Validity, validity.row_mut(row).into_slice());
+                }
+            }
+            self.flux.clear(self.source, sample);
+            if let Some(ring) = &mut self.validity {
+                ring.clear(self.source, sample);
+            }
+        }
+    }
+
+    /// Decimates and convolves a complete row along x.
+    fn finish(&mut self, sample: i64, quantity: Quantity, out: Option<&mut [f64]>) {
+        let out = out.expect("a new array is contiguous");
+        let along_row: &RowTaps = &self.source.taps.along_row;
+        let ring = match (quantity, &mut self.validity) {
+            (Quantity::Validity, Some(ring)) => ring,
+            _ => &mut self.flux,
+        };
+        along_row.decimate(ring.finish(self.source, sample), &mut self.samples, &mut self.scratch);
+        sums::along_row(&self.samples, &self.source.taps.plan.coarse, out);
+    }
+
+    fn add_period(&mut self, period: i64) {
+        let source = self.source;
+        let plan = &source.taps.plan;
+        let first_px = period * plan.step_px as i64 - source.origin_y;
+        let rows: Vec<Option<usize>> = (0..plan.step_px as i64).map(|phase| source.row(first_px + phase)).collect();
+        // Nothing lies beyond the edge but flux of zero; its validity may count.
+        let beyond_counts = self.validity.is_some() && source.edge != EdgeRule::Renormalize;
+        if rows.iter().all(Option::is_none) && !beyond_counts {
+            return;
+        }
+        let samples = (0..plan.width() as i64).map(|i| period + plan.first_sample as i64 + i);
+        let starts: Vec<usize> = samples.map(|sample| self.flux.start(sample) + source.first_column).collect();
+        let mut row_starts = starts.clone();
+        for x in source.columns.clone().step_by(TILE) {
+            let columns = x..source.columns.end.min(x + TILE);
+            for (to, start) in row_starts.iter_mut().zip(&starts) {
+                *to = start + x - source.columns.start;
+            }
+            let some_missing = self.read_tile(&rows, columns);
+            let decimate = &source.taps.decimate_rows;
+            decimate.add(&self.tile_flux, &self.tile_starts, &mut self.flux.rows, &row_starts);
+            match &mut self.validity {
+                Some(ring) if some_missing => {
+                    decimate.add(&self.tile_validity, &self.tile_starts, &mut ring.rows, &row_starts);
+                }
+                Some(ring) => {
+                    for (start, sum) in row_starts.iter().zip(&source.all_valid) {
+                        ring.rows[*start..start + TILE].iter_mut().for_each(|to| *to += sum);
+                    }
+                }
+                None => {}
+            }
+        }
     }
 
     /// Reads one tile; returns whether validity is not 1 everywhere in it.
-    fn read(&self, rows: &[Option<usize>], x: usize, n: usize, with_validity: bool, tile: &mut Tile) -> bool {
-        let beyond = Quantity::Validity.extension(self.edge).constant();
+    fn read_tile(&mut self, rows: &[Option<usize>], x: Range<usize>) -> bool {
+        let source = self.source;
+        let beyond = Quantity::Validity.extension(source.edge).constant();
         let mut some_missing = false;
-        for (y, start) in rows.iter().zip((0..).step_by(tile.stride)) {
-            let flux = &mut tile.flux[start..start + n];
-            let Some(y) = y else {
+        for (y, start) in rows.iter().zip(&self.tile_starts) {
+            let flux = &mut self.tile_flux[*start..start + x.len()];
+            let Some((y, row)) = y.and_then(|y| Some((y, source.pixels(y)?))) else {
                 flux.fill(0.0);
                 some_missing |= beyond == 0.0;
                 continue;
             };
             // The rows of the next period, while these are summed.
-            if let Some(next) = self.plane_row(y + rows.len()) {
-                prefetch(&next[x..x + n]);
+            if let Some(next) = source.pixels(y + rows.len()) {
+                prefetch(&next[x.clone()]);
             }
-            let row = self.plane_row(*y).expect("the source lies in the plane");
-            if copy_flux(&row[x..x + n], flux) {
-                self.missing.mark(*y, x..x + n);
+            if copy_flux(&row[x.clone()], flux) {
+                source.missing.mark(y, x.clone());
                 some_missing = true;
             }
         }
-        if some_missing && with_validity {
-            for (y, start) in rows.iter().zip((0..).step_by(tile.stride)) {
-                let validity = &mut tile.validity[start..start + n];
-                match y.and_then(|y| self.plane_row(y)) {
-                    Some(row) => copy_validity(&row[x..x + n], validity),
+        if some_missing && source.with_validity {
+            for (y, start) in rows.iter().zip(&self.tile_starts) {
+                let validity = &mut self.tile_validity[*start..start + x.len()];
+                match y.and_then(|y| source.pixels(y)) {
+                    Some(row) => copy_validity(&row[x.clone()], validity),
                     None => validity.fill(beyond),
                 }
             }
         }
         some_missing
-    }
-
-    fn plane_row(&self, y: usize) -> Option<&[f32]> {
-        let row = (y < self.plane.nrows()).then(|| self.plane.row(y))?;
-        Some(row.to_slice().expect("planes to be blurred have contiguous rows"))
-    }
-
-    fn add_all_valid(&self, validity: &mut [f32], stride: usize) {
-        for (row, sum) in validity.chunks_mut(stride).zip(&self.all_valid) {
-            row[..TILE].iter_mut().for_each(|to| *to += sum);
-        }
     }
 }

@@ -1,7 +1,7 @@
 //! The plain separable sum in f64: along y, then along x.
 
 use super::field::{Extension, Quantity, copy_flux, copy_validity};
-use super::{BlurredRows, EdgeRule, Window, sums};
+use super::{BlurredRows, EdgeRule, RowWalk, Window, sums};
 use ndarray::{Array2, ArrayView2};
 use std::ops::Range;
 
@@ -22,7 +22,9 @@ impl<'a> Direct<'a> {
             let from = from.to_slice().expect("planes to be blurred have contiguous rows");
             let to = to.as_slice_mut().expect("a new array is contiguous");
             match quantity {
-                Quantity::Flux => drop(copy_flux(from, to)),
+                Quantity::Flux => {
+                    copy_flux(from, to);
+                }
                 Quantity::Validity => copy_validity(from, to),
             }
         }
@@ -58,7 +60,13 @@ impl BlurredRows for Direct<'_> {
         self.window.x.len()
     }
 
-    fn fill(&self, y: usize, x: Range<usize>, out: &mut [f32], _stride: usize) {
+    fn walk(&self, _x: Range<usize>) -> Box<dyn RowWalk + '_> {
+        Box::new(self)
+    }
+}
+
+impl RowWalk for &Direct<'_> {
+    fn fill(&mut self, y: usize, x: Range<usize>, out: &mut [f32], _stride: usize) {
         let column_sums = self.column_sums(y);
         let mut padded = vec![0.0; x.len() + self.taps.len() - 1];
         self.extension.pad_row(&column_sums, x.start as i64 - (self.taps.len() / 2) as i64, &mut padded);

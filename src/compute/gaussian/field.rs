@@ -43,13 +43,13 @@ impl Extension {
     }
 
     /// Fills `padded` with `row` and what lies beyond it: `padded[i]` is column `first + i`.
-    pub fn pad_row<T: Copy + From<f32>>(self, row: &[T], first: i64, padded: &mut [T]) {
+    pub fn pad_row(self, row: &[f64], first: i64, padded: &mut [f64]) {
         let len = row.len() as i64;
         let head = (-first).clamp(0, padded.len() as i64) as usize;
         let tail = (len - first).clamp(head as i64, padded.len() as i64) as usize;
         let beyond = |i: usize| match self.source(first + i as i64, row.len()) {
             Some(x) => row[x],
-            None => T::from(self.constant()),
+            None => f64::from(self.constant()),
         };
         (0..head).chain(tail..padded.len()).for_each(|i| padded[i] = beyond(i));
         if head < tail {
@@ -105,7 +105,7 @@ pub fn copy_validity(pixels: &[f32], to: &mut [f32]) {
 }
 
 /// All ones in NaN and infinities only.
-const EXPONENT: u32 = 0x7f80_0000;
+pub const EXPONENT: u32 = 0x7f80_0000;
 
 /// Columns that share a mark in [`Missing`].
 const MARKED_TOGETHER: usize = 64;
@@ -188,7 +188,7 @@ mod tests {
 
     #[test]
     fn padded_rows_follow_the_extension_on_both_sides() {
-        let row = [1.0_f32, 2.0, 3.0];
+        let row = [1.0, 2.0, 3.0];
         let mut padded = [0.0; 7];
         Extension::Reflect.pad_row(&row, -2, &mut padded);
         assert_eq!(padded, [2.0, 1.0, 1.0, 2.0, 3.0, 3.0, 2.0]);

@@ -13,6 +13,7 @@ pub mod psf;
 
 mod coarse_row;
 mod decimate;
+mod finish;
 mod memory_hints;
 mod multirate_taps;
 mod sums;
@@ -100,17 +101,23 @@ impl Window {
     }
 }
 
-/// A blurred quantity whose rows can be had in any order, from any thread.
+/// A blurred quantity whose rows can be had by many threads at once.
 trait BlurredRows: Sync {
-    /// The rows that [`BlurredRows::fill`] gives together with row `y` of the plane.
+    /// The rows that [`RowWalk::fill`] gives together with row `y` of the plane.
     fn rows_at_once(&self, y: usize) -> Range<i64>;
 
     /// The most columns that are worth asking for in one call.
     fn columns_at_once(&self) -> usize;
 
-    /// Writes the columns `x` of the plane in all [`BlurredRows::rows_at_once`], `stride` apart; it may
-    /// write up to the next multiple of 64 columns.
-    fn fill(&self, y: usize, x: Range<usize>, out: &mut [f32], stride: usize);
+    /// Begins to read these columns of the plane.
+    fn walk(&self, x: Range<usize>) -> Box<dyn RowWalk + '_>;
+}
+
+/// Reads rows of a blurred quantity; quickest from the first on.
+trait RowWalk {
+    /// Writes the columns `x` of the plane in all [`BlurredRows::rows_at_once`] with row `y`, `stride`
+    /// apart; it may write up to the next multiple of 64 columns.
+    fn fill(&mut self, y: usize, x: Range<usize>, out: &mut [f32], stride: usize);
 }
 
 /// How a plan is carried out.
@@ -221,12 +228,13 @@ impl Gaussian {
         }
         let convolution = self.begin(plane, window, coverage.is_some());
         let to_stream = size_of_val(&pixels[(0, 0)]) * pixels.len() > LARGER_THAN_CACHE_BYTES;
-        let starts = (0..window.y.len()).step_by(ROWS_TOGETHER);
-        let rows = starts.map(|start| window.y.start + start..window.y.end.min(window.y.start + start + ROWS_TOGETHER));
-        let parts = pixels.axis_chunks_iter_mut(Axis(0), ROWS_TOGETHER);
+        let n_rows = window.y.len().div_ceil(4 * rayon::current_num_threads()).max(MIN_ROWS_TOGETHER);
+        let starts = (window.y.start..window.y.end).step_by(n_rows);
+        let rows = starts.map(|start| start..window.y.end.min(start + n_rows));
+        let parts = pixels.axis_chunks_iter_mut(Axis(0), n_rows);
         let mut coverage = coverage;
         let maps: Vec<Option<ArrayViewMut2<f32>>> = match &mut coverage {
-            Some(map) => map.axis_chunks_iter_mut(Axis(0), ROWS_TOGETHER).map(Some).collect(),
+            Some(map) => map.axis_chunks_iter_mut(Axis(0), n_rows).map(Some).collect(),
             None => rows.clone().map(|_| None).collect(),
         };
         let parts: Vec<_> = rows.zip(parts).zip(maps).collect();
@@ -239,8 +247,8 @@ impl Gaussian {
     }
 }
 
-/// Rows that a thread writes before it looks up.
-const ROWS_TOGETHER: usize = 64;
+/// Rows that a thread writes in one go: fewer would repeat what the first of them need.
+const MIN_ROWS_TOGETHER: usize = 256;
 
 /// A result of this size is no longer in any cache when somebody reads it.
 const LARGER_THAN_CACHE_BYTES: usize = 16 << 20;

@@ -7,11 +7,11 @@
 //! coarse samples between are f64.
 
 use super::coarse_row::RowTaps;
-use super::decimate::Decimated;
-use super::field::{Missing, Quantity};
+use super::decimate::CoarseRows;
+use super::field::Missing;
 use super::plan::Multirate;
 use super::weighted_rows::{TILE, WeightedRows};
-use super::{BlurredRows, EdgeRule, Window, sums};
+use super::{BlurredRows, EdgeRule, RowWalk, Window, sums};
 use ndarray::{Array2, ArrayView2};
 use rayon::prelude::*;
 use std::ops::Range;
@@ -21,7 +21,7 @@ use std::ops::Range;
 pub struct Taps {
     pub plan: Multirate,
     pub decimate_rows: WeightedRows,
-    along_row: RowTaps,
+    pub along_row: RowTaps,
     interpolate_rows: WeightedRows,
 }
 
@@ -60,21 +60,18 @@ fn periods(plan: &Multirate, range: &Range<usize>, origin: i64) -> Range<i64> {
     period(range.start)..period(range.end - 1) + 1
 }
 
-/// A quantity blurred on the coarse grid, ready to be interpolated along y.
+/// A quantity blurred on the coarse grid, ready to be interpolated.
 pub struct Blurred<'a> {
     taps: &'a Taps,
     window: Window,
-    first_sample_y: i64,
-    /// Coarse rows, interpolated along x.
-    rows: Vec<f32>,
-    stride: usize,
-    /// Place of the window's first column in a row.
-    first_column: usize,
+    first_sample: (i64, i64),
+    /// Samples (y, x), from the first ones on.
+    samples: Array2<f32>,
 }
 
 impl<'a> Blurred<'a> {
-    /// Runs all steps but the last, for the quantities asked for: flux, and validity if `with_validity`.
-    /// Pixels found missing are marked.
+    /// Runs all steps but the last, for flux, and for validity if `with_validity` and it is not one
+    /// everywhere. Pixels found missing are marked.
     pub fn new(
         plane: ArrayView2<f32>,
         edge: EdgeRule,
@@ -84,36 +81,42 @@ impl<'a> Blurred<'a> {
         missing: &Missing,
     ) -> (Self, Option<Self>) {
         let samples_y = Samples::new(&taps.plan, &window.y, window.origin.0);
-        let decimated = Decimated::new(plane, edge, taps, &samples_y, window.origin.0, with_validity, missing);
-        let blur = |quantity: Quantity| {
-            let samples_x = Samples::new(&taps.plan, &window.x, window.origin.1);
-            let coarse = decimate_and_blur_rows(&decimated, quantity, edge, taps, window, &samples_x);
-            Self::from_coarse(taps, window, &samples_y, &coarse)
+        let samples_x = Samples::new(&taps.plan, &window.x, window.origin.1);
+        let samples = (samples_y, samples_x);
+        let rows = CoarseRows::new(plane, edge, taps, samples, window.origin, with_validity, missing);
+        let blur = |coarse: &Array2<f64>| Self {
+            taps,
+            window: window.clone(),
+            first_sample: (samples_y.first, samples_x.first),
+            samples: blur_columns(&taps.plan, coarse, samples_y.count),
         };
-        let validity_counts = with_validity && (missing.anywhere() || edge == EdgeRule::Renormalize);
-        (blur(Quantity::Flux), validity_counts.then(|| blur(Quantity::Validity)))
+        let validity_counts = missing.anywhere() || edge == EdgeRule::Renormalize;
+        (blur(&rows.flux), rows.validity.filter(|_| validity_counts).map(|validity| blur(&validity)))
     }
+}
 
-    /// Step 2 along y and step 3 along x.
-    fn from_coarse(taps: &'a Taps, window: &Window, samples_y: &Samples, coarse: &Array2<f64>) -> Self {
-        let plan = &taps.plan;
-        let periods = periods(plan, &window.x, window.origin.1);
-        let first_column = (window.x.start as i64 + window.origin.1 - periods.start * plan.step_px as i64) as usize;
-        let n_periods = (periods.end - periods.start) as usize;
-        // Tiles are read whole beyond the last column; a multiple of 4 KiB would share cache lines.
-        let stride = (taps.along_row.n_pixels_from(n_periods) + TILE).next_multiple_of(TILE) + 16;
-        let mut rows = vec![0.0; samples_y.count * stride];
-        rows.par_chunks_exact_mut(stride).enumerate().for_each_init(
-            || (vec![0.0; coarse.ncols()], vec![0.0; coarse.ncols()]),
-            |(blurred, samples), (k, row)| {
-                let around = (k..k + plan.coarse.len()).map(|y| coarse.row(y).to_slice().expect("rows are contiguous"));
-                sums::of_sample_rows(&around.collect::<Vec<_>>(), &plan.coarse, blurred);
-                samples.iter_mut().zip(&*blurred).for_each(|(to, from)| *to = *from as f32);
-                taps.along_row.interpolate(samples, n_periods, row);
-            },
-        );
-        Self { taps, window: window.clone(), first_sample_y: samples_y.first, rows, stride, first_column }
-    }
+/// Step 2 along y.
+fn blur_columns(plan: &Multirate, coarse: &Array2<f64>, n_rows: usize) -> Array2<f32> {
+    let n_samples = coarse.ncols();
+    let beyond = [0.0; sums::ROWS - 1];
+    let padded = [&beyond, &plan.coarse[..], &beyond].concat();
+    let nothing = vec![0.0; n_samples];
+    let mut samples = Array2::zeros((n_rows, n_samples));
+    let out = samples.as_slice_mut().expect("a new array is contiguous").par_chunks_mut(sums::ROWS * n_samples);
+    out.enumerate().for_each_init(
+        || vec![0.0; sums::ROWS * n_samples],
+        |blurred, (i, out)| {
+            let first = i * sums::ROWS;
+            let row = |y: usize| (y < coarse.nrows()).then(|| coarse.row(y).to_slice().expect("rows are contiguous"));
+            let around = first..first + plan.coarse.len() + sums::ROWS - 1;
+            let around: Vec<&[f64]> = around.map(|y| row(y).unwrap_or(&nothing)).collect();
+            let mut rows = blurred.chunks_exact_mut(n_samples);
+            let rows = std::array::from_fn(|_| rows.next().expect("there are as many rows"));
+            sums::of_sample_rows(&around, &padded, rows);
+            out.iter_mut().zip(&*blurred).for_each(|(to, from)| *to = *from as f32);
+        },
+    );
+    samples
 }
 
 impl BlurredRows for Blurred<'_> {
@@ -128,41 +131,71 @@ impl BlurredRows for Blurred<'_> {
         8 * TILE
     }
 
-    fn fill(&self, y: usize, x: Range<usize>, out: &mut [f32], stride: usize) {
+    fn walk(&self, x: Range<usize>) -> Box<dyn RowWalk + '_> {
         let plan = &self.taps.plan;
-        let period = (y as i64 + self.window.origin.0).div_euclid(plan.step_px as i64);
-        let row = (period + plan.first_sample as i64 - self.first_sample_y) as usize;
-        let column = self.first_column + x.start - self.window.x.start;
-        for tile in (0..x.len()).step_by(TILE) {
-            let input = &self.rows[row * self.stride + column + tile..];
-            self.taps.interpolate_rows.set(input, self.stride, &mut out[tile..], stride);
-        }
+        let periods = periods(plan, &x, self.window.origin.1);
+        let n_periods = (periods.end - periods.start) as usize;
+        // Tiles are read whole beyond the last column; a multiple of 4 KiB would share cache lines.
+        let stride = (self.taps.along_row.n_pixels_from(n_periods) + TILE).next_multiple_of(TILE) + 16;
+        Box::new(Walk {
+            blurred: self,
+            n_periods,
+            first_column: periods.start * plan.step_px as i64 - self.window.origin.1,
+            first_sample: (periods.start + plan.first_sample as i64 - self.first_sample.1) as usize,
+            ring: vec![0.0; plan.width() * stride],
+            stride,
+            held: 0..0,
+        })
     }
 }
 
-/// Steps 1 and 2 along x, for every coarse row: (count with halo of y, count of x).
-fn decimate_and_blur_rows(
-    decimated: &Decimated,
-    quantity: Quantity,
-    edge: EdgeRule,
-    taps: &Taps,
-    window: &Window,
-    samples_x: &Samples,
-) -> Array2<f64> {
-    let plan = &taps.plan;
-    let first_period = samples_x.first_with_halo - plan.first_sample as i64 - (plan.width() as i64 - 1);
-    let first_px = first_period * plan.step_px as i64 - window.origin.1;
-    let n_pixels = taps.along_row.n_pixels_for(samples_x.count_with_halo);
-    let mut coarse = Array2::zeros((decimated.n_rows(), samples_x.count));
-    let out_rows = coarse.as_slice_mut().expect("a new array is contiguous").par_chunks_exact_mut(samples_x.count);
-    out_rows.enumerate().for_each_init(
-        || (vec![0.0; decimated.n_columns()], vec![0.0; n_pixels], vec![0.0; samples_x.count_with_halo]),
-        |(row, padded, samples), (k, out)| {
-            decimated.copy_row(quantity, k, row);
-            quantity.extension(edge).pad_row(row, first_px, padded);
-            taps.along_row.decimate(padded, samples);
-            sums::along_row(samples, &plan.coarse, out);
-        },
-    );
-    coarse
+/// A walk down the rows of some columns: the samples of a few rows, interpolated along x, are kept.
+struct Walk<'a> {
+    blurred: &'a Blurred<'a>,
+    n_periods: usize,
+    /// Column of the plane, or beyond it, that the rows of the ring begin with.
+    first_column: i64,
+    /// Column of the samples that the first period begins with.
+    first_sample: usize,
+    ring: Vec<f32>,
+    stride: usize,
+    /// Rows of samples in the ring.
+    held: Range<usize>,
+}
+
+impl Walk<'_> {
+    fn start(&self, row: usize) -> usize {
+        row % (self.ring.len() / self.stride) * self.stride
+    }
+
+    /// Interpolates the rows of samples that are not in the ring yet.
+    fn hold(&mut self, rows: Range<usize>) {
+        for row in rows.clone().filter(|row| !self.held.contains(row)) {
+            let samples = self.blurred.samples.row(row);
+            let samples = &samples.to_slice().expect("a new array is contiguous")[self.first_sample..];
+            let start = row % (self.ring.len() / self.stride) * self.stride;
+            let to = &mut self.ring[start..start + self.stride];
+            self.blurred.taps.along_row.interpolate(samples, self.n_periods, to);
+        }
+        self.held = rows;
+    }
+}
+
+impl RowWalk for Walk<'_> {
+    fn fill(&mut self, y: usize, x: Range<usize>, out: &mut [f32], stride: usize) {
+        let taps = &self.blurred.taps;
+        let plan = &taps.plan;
+        let period = (y as i64 + self.blurred.window.origin.0).div_euclid(plan.step_px as i64);
+        let first = (period + plan.first_sample as i64 - self.blurred.first_sample.0) as usize;
+        let rows = first..first + plan.width();
+        if self.held != rows {
+            self.hold(rows.clone());
+        }
+        let column = (x.start as i64 - self.first_column) as usize;
+        let starts: Vec<usize> = rows.map(|row| self.start(row) + column).collect();
+        let out_starts: Vec<usize> = (0..plan.step_px).map(|phase| phase * stride).collect();
+        for tile in (0..x.len()).step_by(TILE) {
+            taps.interpolate_rows.set(&self.ring[tile..], &starts, &mut out[tile..], &out_starts);
+        }
+    }
 }

@@ -1,35 +1,81 @@
 //! Weighted sums in f64: of rows, and of neighbours along a row.
 //!
-//! Every element is summed in the order of the weights, a product and then a sum: no vector width
-//! and no place in the row changes a bit.
+//! Every element is summed in the order of the weights, with fused multiply-adds where the machine
+//! has them: no vector width and no place in the row changes a bit.
 
 use multiversion::multiversion;
+use multiversion::target::target_cfg_f;
 
 /// Elements summed side by side in registers.
 const LANES: usize = 32;
 
 /// `out[x] = start + sum over i of weights[i] * rows[i][x]`; rows are at least as long as `out`.
-#[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2", "aarch64+neon"))]
+#[multiversion(targets("x86_64+avx512f+avx512vl+fma", "x86_64+avx2+fma", "aarch64+neon"))]
 pub fn of_pixel_rows(rows: &[&[f32]], weights: &[f64], start: f64, out: &mut [f64]) {
-    of_any_rows(rows, weights, start, out);
+    if target_cfg_f!(any(target_feature = "fma", target_arch = "aarch64")) {
+        of_any_rows::<_, true>(rows, weights, start, out);
+    } else {
+        of_any_rows::<_, false>(rows, weights, start, out);
+    }
 }
 
-/// As [`of_pixel_rows`], of coarse samples, from zero.
-#[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2", "aarch64+neon"))]
-pub fn of_sample_rows(rows: &[&[f64]], weights: &[f64], out: &mut [f64]) {
-    of_any_rows(rows, weights, 0.0, out);
-}
+/// Output rows of [`of_sample_rows`]: they share what they read.
+pub const ROWS: usize = 4;
 
-/// `out[x] = sum over i of weights[i] * values[x + i]`: a convolution with symmetric weights.
-#[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2", "aarch64+neon"))]
-pub fn along_row(values: &[f64], weights: &[f64], out: &mut [f64]) {
-    let shifted: Vec<&[f64]> = (0..weights.len()).map(|i| &values[i..i + out.len()]).collect();
-    of_any_rows(&shifted, weights, 0.0, out);
+/// `out[j][x] = sum over i of weights[i] * rows[j + i][x]`; rows are as long as those of `out`.
+/// `padded` are the weights between [`ROWS`] - 1 zeros at each end.
+#[multiversion(targets("x86_64+avx512f+avx512vl+fma", "x86_64+avx2+fma", "aarch64+neon"))]
+pub fn of_sample_rows(rows: &[&[f64]], padded: &[f64], out: [&mut [f64]; ROWS]) {
+    if target_cfg_f!(any(target_feature = "fma", target_arch = "aarch64")) {
+        of_neighbouring_rows::<true>(rows, padded, out);
+    } else {
+        of_neighbouring_rows::<false>(rows, padded, out);
+    }
 }
 
 /// Inlined into each version, so that it is compiled for its machine.
 #[inline(always)]
-fn of_any_rows<T: Copy>(rows: &[&[T]], weights: &[f64], start: f64, out: &mut [f64])
+fn of_neighbouring_rows<const FUSED: bool>(rows: &[&[f64]], padded: &[f64], mut out: [&mut [f64]; ROWS]) {
+    const SAMPLES: usize = 8;
+    let length = out[0].len();
+    for x in (0..length).step_by(SAMPLES) {
+        let n = SAMPLES.min(length - x);
+        let mut sums = [[0.0_f64; SAMPLES]; ROWS];
+        let mut values = [0.0; SAMPLES];
+        for (row, weights) in rows.iter().zip(padded.windows(ROWS)) {
+            // The length of a whole group is a constant: its sums stay in registers.
+            if n == SAMPLES {
+                values.copy_from_slice(&row[x..x + SAMPLES])
+            } else {
+                values[..n].copy_from_slice(&row[x..])
+            }
+            // Row j is one row behind row j - 1, and so is its weight.
+            for (sums, weight) in sums.iter_mut().zip(weights.iter().rev()) {
+                for (sum, value) in sums.iter_mut().zip(values) {
+                    *sum = if FUSED { weight.mul_add(value, *sum) } else { *sum + weight * value };
+                }
+            }
+        }
+        for (out, sums) in out.iter_mut().zip(&sums) {
+            out[x..x + n].copy_from_slice(&sums[..n]);
+        }
+    }
+}
+
+/// `out[x] = sum over i of weights[i] * values[x + i]`: a convolution with symmetric weights.
+#[multiversion(targets("x86_64+avx512f+avx512vl+fma", "x86_64+avx2+fma", "aarch64+neon"))]
+pub fn along_row(values: &[f64], weights: &[f64], out: &mut [f64]) {
+    let shifted: Vec<&[f64]> = (0..weights.len()).map(|i| &values[i..i + out.len()]).collect();
+    if target_cfg_f!(any(target_feature = "fma", target_arch = "aarch64")) {
+        of_any_rows::<_, true>(&shifted, weights, 0.0, out);
+    } else {
+        of_any_rows::<_, false>(&shifted, weights, 0.0, out);
+    }
+}
+
+/// Inlined into each version, so that it is compiled for its machine.
+#[inline(always)]
+fn of_any_rows<T: Copy, const FUSED: bool>(rows: &[&[T]], weights: &[f64], start: f64, out: &mut [f64])
 where
     f64: From<T>,
 {
@@ -40,7 +86,8 @@ where
         let n = if to.len() == LANES { LANES } else { to.len() };
         for (row, weight) in rows.iter().zip(weights) {
             for (sum, value) in sums.iter_mut().zip(&row[x..x + n]) {
-                *sum += weight * f64::from(*value);
+                let value = f64::from(*value);
+                *sum = if FUSED { weight.mul_add(value, *sum) } else { *sum + weight * value };
             }
         }
         to.copy_from_slice(&sums[..n]);
@@ -67,7 +114,22 @@ mod tests {
             assert_eq!(part, whole[first..]);
         }
         let expected: f64 = weights.iter().zip(&rows).fold(0.5, |sum, (weight, row)| sum + weight * f64::from(row[77]));
-        assert_eq!(whole[77], expected);
+        assert!((whole[77] - expected).abs() < 1e-15);
+    }
+
+    #[test]
+    fn neighbouring_rows_are_convolved_down_the_columns() {
+        let rows: Vec<Vec<f64>> = (0..6).map(|y| (0..21).map(|x| f64::from(y * y * 7 + x)).collect()).collect();
+        let rows: Vec<&[f64]> = rows.iter().map(Vec::as_slice).collect();
+        let mut out = vec![vec![0.0; 21]; ROWS];
+        let mut out_rows = out.iter_mut().map(Vec::as_mut_slice);
+        let out_rows = std::array::from_fn(|_| out_rows.next().unwrap());
+        of_sample_rows(&rows, &[0.0, 0.0, 0.0, 0.5, 0.25, 0.25, 0.0, 0.0, 0.0], out_rows);
+        for (j, row) in out.iter().enumerate() {
+            for (x, found) in row.iter().enumerate() {
+                assert_eq!(*found, 0.5 * rows[j][x] + 0.25 * (rows[j + 1][x] + rows[j + 2][x]), "{j} {x}");
+            }
+        }
     }
 
     #[test]

@@ -49,33 +49,33 @@ impl WeightedRows {
         Self { groups }
     }
 
-    /// Writes the sums of [`TILE`] columns; row j of the result begins at `out[j * out_stride]`,
-    /// row i of the input at `input[i * stride]`.
-    pub fn set(&self, input: &[f32], stride: usize, out: &mut [f32], out_stride: usize) {
-        set(&self.groups, input, stride, out, out_stride);
+    /// Writes the sums of [`TILE`] columns; row i of the input begins at `input[starts[i]]`, row j of
+    /// the result at `out[out_starts[j]]`.
+    pub fn set(&self, input: &[f32], starts: &[usize], out: &mut [f32], out_starts: &[usize]) {
+        set(&self.groups, input, starts, out, out_starts);
     }
 
     /// As [`WeightedRows::set`], but adds to what `out` holds.
-    pub fn add(&self, input: &[f32], stride: usize, out: &mut [f32], out_stride: usize) {
-        add(&self.groups, input, stride, out, out_stride);
+    pub fn add(&self, input: &[f32], starts: &[usize], out: &mut [f32], out_starts: &[usize]) {
+        add(&self.groups, input, starts, out, out_starts);
     }
 }
 
 #[multiversion(targets("x86_64+avx512f+avx512vl+fma", "x86_64+avx2+fma", "aarch64+neon"))]
-fn set(groups: &[Group], input: &[f32], stride: usize, out: &mut [f32], out_stride: usize) {
+fn set(groups: &[Group], input: &[f32], starts: &[usize], out: &mut [f32], out_starts: &[usize]) {
     if target_cfg_f!(any(target_feature = "fma", target_arch = "aarch64")) {
-        all_groups::<true, false>(groups, input, stride, out, out_stride);
+        all_groups::<true, false>(groups, input, starts, out, out_starts);
     } else {
-        all_groups::<false, false>(groups, input, stride, out, out_stride);
+        all_groups::<false, false>(groups, input, starts, out, out_starts);
     }
 }
 
 #[multiversion(targets("x86_64+avx512f+avx512vl+fma", "x86_64+avx2+fma", "aarch64+neon"))]
-fn add(groups: &[Group], input: &[f32], stride: usize, out: &mut [f32], out_stride: usize) {
+fn add(groups: &[Group], input: &[f32], starts: &[usize], out: &mut [f32], out_starts: &[usize]) {
     if target_cfg_f!(any(target_feature = "fma", target_arch = "aarch64")) {
-        all_groups::<true, true>(groups, input, stride, out, out_stride);
+        all_groups::<true, true>(groups, input, starts, out, out_starts);
     } else {
-        all_groups::<false, true>(groups, input, stride, out, out_stride);
+        all_groups::<false, true>(groups, input, starts, out, out_starts);
     }
 }
 
@@ -84,21 +84,21 @@ fn add(groups: &[Group], input: &[f32], stride: usize, out: &mut [f32], out_stri
 fn all_groups<const FUSED: bool, const ADD: bool>(
     groups: &[Group],
     input: &[f32],
-    stride: usize,
+    starts: &[usize],
     out: &mut [f32],
-    out_stride: usize,
+    out_starts: &[usize],
 ) {
     for group in groups {
-        let out = &mut out[group.first_out * out_stride..];
+        let out_starts = &out_starts[group.first_out..];
         let weights = &group.weights;
         // The number of outputs is a constant in each arm: their sums stay in registers.
         match group.n_out {
-            1 => one_group::<1, FUSED, ADD>(weights, input, stride, out, out_stride),
-            2 => one_group::<2, FUSED, ADD>(weights, input, stride, out, out_stride),
-            3 => one_group::<3, FUSED, ADD>(weights, input, stride, out, out_stride),
-            4 => one_group::<4, FUSED, ADD>(weights, input, stride, out, out_stride),
-            5 => one_group::<5, FUSED, ADD>(weights, input, stride, out, out_stride),
-            _ => one_group::<MAX_GROUP, FUSED, ADD>(weights, input, stride, out, out_stride),
+            1 => one_group::<1, FUSED, ADD>(weights, input, starts, out, out_starts),
+            2 => one_group::<2, FUSED, ADD>(weights, input, starts, out, out_starts),
+            3 => one_group::<3, FUSED, ADD>(weights, input, starts, out, out_starts),
+            4 => one_group::<4, FUSED, ADD>(weights, input, starts, out, out_starts),
+            5 => one_group::<5, FUSED, ADD>(weights, input, starts, out, out_starts),
+            _ => one_group::<MAX_GROUP, FUSED, ADD>(weights, input, starts, out, out_starts),
         }
     }
 }
@@ -107,22 +107,22 @@ fn all_groups<const FUSED: bool, const ADD: bool>(
 fn one_group<const N_OUT: usize, const FUSED: bool, const ADD: bool>(
     weights: &[f32],
     input: &[f32],
-    stride: usize,
+    starts: &[usize],
     out: &mut [f32],
-    out_stride: usize,
+    out_starts: &[usize],
 ) {
     for x in (0..TILE).step_by(LANES) {
         let mut sums = [[0.0_f32; LANES]; N_OUT];
-        for (i, weights) in weights.chunks_exact(N_OUT).enumerate() {
-            let values = lanes(input, i * stride + x);
+        for (weights, start) in weights.chunks_exact(N_OUT).zip(starts) {
+            let values = lanes(input, start + x);
             for (sums, weight) in sums.iter_mut().zip(weights) {
                 for (sum, value) in sums.iter_mut().zip(values) {
                     *sum = if FUSED { weight.mul_add(*value, *sum) } else { *sum + weight * value };
                 }
             }
         }
-        for (j, sums) in sums.iter().enumerate() {
-            let at = j * out_stride + x;
+        for (sums, start) in sums.iter().zip(out_starts) {
+            let at = start + x;
             let to: &mut [f32; LANES] = (&mut out[at..at + LANES]).try_into().expect("the slice has this length");
             for (to, sum) in to.iter_mut().zip(sums) {
                 *to = if ADD { *to + sum } else { *sum };
@@ -148,8 +148,10 @@ mod tests {
             let (stride, out_stride) = (TILE + 5, TILE + 16);
             let input: Vec<f32> = (0..n_in * stride).map(|i| (i % 17) as f32 - 8.0).collect();
             let mut out = vec![7.0; n_out * out_stride];
-            taps.set(&input, stride, &mut out, out_stride);
-            taps.add(&input, stride, &mut out, out_stride);
+            let starts: Vec<usize> = (0..n_in).map(|i| i * stride).collect();
+            let out_starts: Vec<usize> = (0..n_out).map(|j| j * out_stride).collect();
+            taps.set(&input, &starts, &mut out, &out_starts);
+            taps.add(&input, &starts, &mut out, &out_starts);
             for j in 0..n_out {
                 for x in 0..TILE {
                     let expected: f64 = (0..n_in).map(|i| 2.0 * weight(j, i) * f64::from(input[i * stride + x])).sum();
@@ -166,7 +168,8 @@ mod tests {
         let column: Vec<f32> = (0..11).map(|i| 1.0 / (3 + i) as f32).collect();
         let input: Vec<f32> = column.iter().flat_map(|value| [*value; TILE]).collect();
         let mut out = vec![0.0; 9 * TILE];
-        taps.set(&input, TILE, &mut out, TILE);
+        let starts: Vec<usize> = (0..11).map(|row| row * TILE).collect();
+        taps.set(&input, &starts, &mut out, &starts[..9]);
         for row in out.chunks_exact(TILE) {
             assert!(row.iter().all(|value| value.to_bits() == row[0].to_bits()));
         }
