@@ -18,6 +18,9 @@ use std::ops::Range;
 /// Added to row lengths, so that rows do not lie a multiple of 4 KiB apart and share cache lines.
 const SKEW: usize = 16;
 
+/// From row to row of the pixels of one tile.
+const TILE_STRIDE: usize = TILE + SKEW;
+
 /// Coarse rows, (count with halo of y, count of x): all that is needed of a plane.
 pub struct CoarseRows {
     pub flux: Array2<f64>,
@@ -66,6 +69,8 @@ struct Source<'a> {
     missing: &'a Missing,
     /// What a period of pixels that are all there adds to the validity of each coarse row.
     all_valid: Vec<f32>,
+    /// A row beyond the plane.
+    beyond: Vec<f32>,
     /// Columns of the plane that are read.
     columns: Range<usize>,
     /// Place in a coarse row of the first of them, and of the first pixel that a sample sees.
@@ -104,6 +109,7 @@ impl<'a> Source<'a> {
             with_validity,
             missing,
             all_valid: all_valid(taps),
+            beyond: vec![0.0; plane.ncols()],
             columns: columns.start as usize..columns.end as usize,
             first_column: (columns.start - from) as usize,
             first_seen: (seen_from - from) as usize,
@@ -116,9 +122,8 @@ impl<'a> Source<'a> {
         Quantity::Flux.extension(self.edge).source(y, self.plane.nrows())
     }
 
-    fn pixels(&self, y: usize) -> Option<&[f32]> {
-        let row = (y < self.plane.nrows()).then(|| self.plane.row(y))?;
-        Some(row.to_slice().expect("planes to be blurred have contiguous rows"))
+    fn pixels(&self, y: usize) -> &[f32] {
+        self.plane.row(y).to_slice().expect("planes to be blurred have contiguous rows")
     }
 }
 
@@ -189,8 +194,8 @@ struct Band<'a> {
 
 impl<'a> Band<'a> {
     fn new(source: &'a Source<'a>) -> Self {
-        let tile_starts: Vec<usize> = (0..source.taps.plan.step_px).map(|phase| phase * (TILE + SKEW)).collect();
-        let tile = vec![0.0; tile_starts.len() * (TILE + SKEW)];
+        let tile_starts: Vec<usize> = (0..source.taps.plan.step_px).map(|phase| phase * TILE_STRIDE).collect();
+        let tile = vec![0.0; tile_starts.len() * TILE_STRIDE];
         Self {
             source,
             flux: Ring::new(source, Quantity::Flux),
@@ -245,6 +250,9 @@ impl<'a> Band<'a> {
         if rows.iter().all(Option::is_none) && !beyond_counts {
             return;
         }
+        let pixels: Vec<&[f32]> = rows.iter().map(|y| y.map_or(&source.beyond[..], |y| source.pixels(y))).collect();
+        let next = (1..=plan.step_px).map(|phase| source.row(first_px + (plan.step_px - 1 + phase) as i64));
+        let next: Vec<&[f32]> = next.flatten().map(|y| source.pixels(y)).collect();
         let samples = (0..plan.width() as i64).map(|i| period + plan.first_sample as i64 + i);
         let starts: Vec<usize> = samples.map(|sample| self.flux.start(sample) + source.first_column).collect();
         let mut row_starts = starts.clone();
@@ -253,7 +261,14 @@ impl<'a> Band<'a> {
             for (to, start) in row_starts.iter_mut().zip(&starts) {
                 *to = start + x - source.columns.start;
             }
-            let some_missing = self.read_tile(&rows, columns);
+            let some_missing = self.read_tile(&rows, &pixels, columns);
+            // The next tile comes while this one is summed.
+            let ahead = x + TILE;
+            if ahead < source.columns.end {
+                fetch(&pixels, ahead..source.columns.end.min(ahead + TILE));
+            } else {
+                fetch(&next, source.columns.start..source.columns.end.min(source.columns.start + TILE));
+            }
             let decimate = &source.taps.decimate_rows;
             decimate.add(&self.tile_flux, &self.tile_starts, &mut self.flux.rows, &row_starts);
             match &mut self.validity {
@@ -271,35 +286,28 @@ impl<'a> Band<'a> {
     }
 
     /// Reads one tile; returns whether validity is not 1 everywhere in it.
-    fn read_tile(&mut self, rows: &[Option<usize>], x: Range<usize>) -> bool {
+    fn read_tile(&mut self, rows: &[Option<usize>], pixels: &[&[f32]], x: Range<usize>) -> bool {
         let source = self.source;
         let beyond = Quantity::Validity.extension(source.edge).constant();
-        let mut some_missing = false;
-        for (y, start) in rows.iter().zip(&self.tile_starts) {
-            let flux = &mut self.tile_flux[*start..start + x.len()];
-            let Some((y, row)) = y.and_then(|y| Some((y, source.pixels(y)?))) else {
-                flux.fill(0.0);
-                some_missing |= beyond == 0.0;
-                continue;
-            };
-            // The rows of the next period, while these are summed.
-            if let Some(next) = source.pixels(y + rows.len()) {
-                prefetch(&next[x.clone()]);
-            }
-            if copy_flux(&row[x.clone()], flux) {
-                source.missing.mark(y, x.clone());
-                some_missing = true;
+        let found_missing = copy_flux(pixels, x.clone(), &mut self.tile_flux, TILE_STRIDE);
+        let mut some_missing = found_missing;
+        for (y, pixels) in rows.iter().zip(pixels) {
+            match y {
+                Some(y) if found_missing => source.missing.mark(*y, pixels, x.clone()),
+                Some(_) => {}
+                None => some_missing |= beyond == 0.0,
             }
         }
         if some_missing && source.with_validity {
-            for (y, start) in rows.iter().zip(&self.tile_starts) {
-                let validity = &mut self.tile_validity[*start..start + x.len()];
-                match y.and_then(|y| source.pixels(y)) {
-                    Some(row) => copy_validity(&row[x.clone()], validity),
-                    None => validity.fill(beyond),
-                }
+            for ((y, pixels), to) in rows.iter().zip(pixels).zip(self.tile_validity.chunks_mut(TILE_STRIDE)) {
+                let to = &mut to[..x.len()];
+                if y.is_some() { copy_validity(&pixels[x.clone()], to) } else { to.fill(beyond) }
             }
         }
         some_missing
     }
+}
+
+fn fetch(rows: &[&[f32]], x: Range<usize>) {
+    rows.iter().for_each(|row| prefetch(&row[x.clone()]));
 }

@@ -17,13 +17,14 @@ pub struct Direct<'a> {
 impl<'a> Direct<'a> {
     /// The rows of `window` of the blurred quantity; each is computed when it is asked for.
     pub fn new(plane: ArrayView2<f32>, quantity: Quantity, edge: EdgeRule, taps: &'a [f64], window: Window) -> Self {
+        let (_, nx) = plane.dim();
         let mut pixels = Array2::zeros(plane.dim());
         for (from, mut to) in plane.rows().into_iter().zip(pixels.rows_mut()) {
             let from = from.to_slice().expect("planes to be blurred have contiguous rows");
             let to = to.as_slice_mut().expect("a new array is contiguous");
             match quantity {
                 Quantity::Flux => {
-                    copy_flux(from, to);
+                    copy_flux(&[from], 0..nx, to, nx);
                 }
                 Quantity::Validity => copy_validity(from, to),
             }

@@ -81,17 +81,19 @@ impl Quantity {
     }
 }
 
-/// Copies pixels with 0 for the missing ones, and says whether there is one.
+/// Copies parts of rows, `stride` apart, with 0 for missing pixels, and says whether there is one.
 ///
 /// Missing pixels are known by their exponent bits: a comparison with itself may be optimised away.
 #[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2", "aarch64+neon"))]
-pub fn copy_flux(pixels: &[f32], to: &mut [f32]) -> bool {
+pub fn copy_flux(rows: &[&[f32]], x: Range<usize>, to: &mut [f32], stride: usize) -> bool {
     let mut missing = 0;
-    for (to, pixel) in to.iter_mut().zip(pixels) {
-        let bits = pixel.to_bits();
-        let keep = if bits & EXPONENT == EXPONENT { 0 } else { u32::MAX };
-        missing |= !keep;
-        *to = f32::from_bits(bits & keep);
+    for (row, to) in rows.iter().zip(to.chunks_mut(stride)) {
+        for (to, pixel) in to.iter_mut().zip(&row[x.clone()]) {
+            let bits = pixel.to_bits();
+            let keep = if bits & EXPONENT == EXPONENT { 0 } else { u32::MAX };
+            missing |= !keep;
+            *to = f32::from_bits(bits & keep);
+        }
     }
     missing != 0
 }
@@ -131,22 +133,20 @@ impl Missing {
     pub fn find(plane: ArrayView2<f32>) -> Self {
         let missing = Self::none_in(plane.dim());
         for (y, row) in plane.rows().into_iter().enumerate() {
-            let row = row.to_slice().expect("planes to be blurred have contiguous rows");
-            for (i, part) in row.chunks(MARKED_TOGETHER).enumerate() {
-                if part.iter().any(|pixel| !pixel.is_finite()) {
-                    missing.mark(y, i * MARKED_TOGETHER..i * MARKED_TOGETHER + part.len());
-                }
-            }
+            missing.mark(y, row.to_slice().expect("planes to be blurred have contiguous rows"), 0..row.len());
         }
         missing
     }
 
-    /// Notes that a pixel is missing among these of row `y`.
-    pub fn mark(&self, y: usize, x: Range<usize>) {
+    /// Marks the missing ones among the pixels `x` of `row`, which is row `y`.
+    pub fn mark(&self, y: usize, row: &[f32], x: Range<usize>) {
         for mark in x.start / MARKED_TOGETHER..x.end.div_ceil(MARKED_TOGETHER) {
-            self.marks[y * self.marks_per_row + mark].store(true, Relaxed);
+            let part = x.start.max(mark * MARKED_TOGETHER)..x.end.min((mark + 1) * MARKED_TOGETHER);
+            if row[part].iter().any(|pixel| !pixel.is_finite()) {
+                self.marks[y * self.marks_per_row + mark].store(true, Relaxed);
+                self.any.store(true, Relaxed);
+            }
         }
-        self.any.store(true, Relaxed);
     }
 
     /// Whether a pixel may be missing among these of row `y`.
@@ -179,11 +179,15 @@ mod tests {
     fn infinities_are_missing_like_nan() {
         let pixels = [1.0, f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 2.0, -0.0, f32::MAX, 1e-40];
         let mut out = [9.0; 8];
-        assert!(copy_flux(&pixels, &mut out));
+        assert!(copy_flux(&[&pixels], 0..8, &mut out, 8));
         assert_eq!(out, [1.0, 0.0, 0.0, 0.0, 2.0, -0.0, f32::MAX, 1e-40]);
         copy_validity(&pixels, &mut out);
         assert_eq!(out, [1.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 1.0]);
-        assert!(!copy_flux(&pixels[4..], &mut out[4..]));
+        assert!(!copy_flux(&[&pixels], 4..8, &mut out, 8));
+        let long: Vec<f32> = (0..70).map(|x| if x == 40 { f32::NAN } else { x as f32 }).collect();
+        let mut out = [9.0; 100];
+        assert!(copy_flux(&[&long, &long], 20..63, &mut out, 50));
+        assert_eq!([out[0], out[20], out[42], out[43], out[50 + 42]], [20.0, 0.0, 62.0, 9.0, 62.0]);
     }
 
     #[test]

@@ -10,9 +10,9 @@ const CACHE_LINE: usize = 64;
 pub fn prefetch(pixels: &[f32]) {
     #[cfg(target_arch = "x86_64")]
     for line in pixels.chunks(CACHE_LINE / size_of::<f32>()) {
-        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
         // SAFETY: SSE is part of every x86-64, and prefetching has no effect on memory.
-        unsafe { _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast()) };
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) };
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = pixels;
@@ -23,24 +23,29 @@ pub fn prefetch(pixels: &[f32]) {
 #[inline]
 pub fn stream(from: &[f32], to: &mut [f32]) {
     #[cfg(target_arch = "x86_64")]
-    {
-        use std::arch::x86_64::{_mm_loadu_ps, _mm_stream_ps};
-        const LANES: usize = 4;
-        // SAFETY: any bits are an f32.
-        let (head, _, _) = unsafe { to.align_to_mut::<std::arch::x86_64::__m128>() };
-        let n_head = head.len().min(from.len());
-        let (from_head, from) = from.split_at(n_head);
-        let (head, to) = to.split_at_mut(n_head);
-        head.copy_from_slice(from_head);
-        let (mut from, mut to) = (from.chunks_exact(LANES), to.chunks_exact_mut(LANES));
-        for (from, to) in from.by_ref().zip(to.by_ref()) {
-            // SAFETY: both slices hold four pixels, and `to` is aligned to 16 bytes since the head is off.
-            unsafe { _mm_stream_ps(to.as_mut_ptr(), _mm_loadu_ps(from.as_ptr())) };
-        }
-        to.into_remainder().copy_from_slice(from.remainder());
+    if std::arch::is_x86_feature_detected!("avx") {
+        // SAFETY: the machine has AVX.
+        unsafe { stream_avx(from, to) };
+        return;
     }
-    #[cfg(not(target_arch = "x86_64"))]
     to.copy_from_slice(from);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx")]
+fn stream_avx(from: &[f32], to: &mut [f32]) {
+    use std::arch::x86_64::{__m256, _mm256_loadu_ps, _mm256_stream_ps};
+    const LANES: usize = size_of::<__m256>() / size_of::<f32>();
+    let n_head = to.as_ptr().align_offset(align_of::<__m256>()).min(from.len());
+    let (from_head, from) = from.split_at(n_head);
+    let (head, to) = to.split_at_mut(n_head);
+    head.copy_from_slice(from_head);
+    let (mut from, mut to) = (from.chunks_exact(LANES), to.chunks_exact_mut(LANES));
+    for (from, to) in from.by_ref().zip(to.by_ref()) {
+        // SAFETY: both slices hold eight pixels, and `to` is aligned to 32 bytes since the head is off.
+        unsafe { _mm256_stream_ps(to.as_mut_ptr(), _mm256_loadu_ps(from.as_ptr())) };
+    }
+    to.into_remainder().copy_from_slice(from.remainder());
 }
 
 /// Makes streamed pixels visible to other threads.

@@ -116,7 +116,7 @@ trait BlurredRows: Sync {
 /// Reads rows of a blurred quantity; quickest from the first on.
 trait RowWalk {
     /// Writes the columns `x` of the plane in all [`BlurredRows::rows_at_once`] with row `y`, `stride`
-    /// apart; it may write up to the next multiple of 64 columns.
+    /// apart; it may write up to the next multiple of a tile's columns.
     fn fill(&mut self, y: usize, x: Range<usize>, out: &mut [f32], stride: usize);
 }
 

@@ -128,7 +128,7 @@ impl BlurredRows for Blurred<'_> {
 
     fn columns_at_once(&self) -> usize {
         // Long enough to be written to memory at full speed, short enough for the cache.
-        8 * TILE
+        10 * TILE
     }
 
     fn walk(&self, x: Range<usize>) -> Box<dyn RowWalk + '_> {

@@ -36,28 +36,44 @@ pub fn of_sample_rows(rows: &[&[f64]], padded: &[f64], out: [&mut [f64]; ROWS]) 
 /// Inlined into each version, so that it is compiled for its machine.
 #[inline(always)]
 fn of_neighbouring_rows<const FUSED: bool>(rows: &[&[f64]], padded: &[f64], mut out: [&mut [f64]; ROWS]) {
-    const SAMPLES: usize = 8;
     let length = out[0].len();
-    for x in (0..length).step_by(SAMPLES) {
-        let n = SAMPLES.min(length - x);
+    let whole = length - length % SAMPLES;
+    for x in (0..whole).step_by(SAMPLES) {
         let mut sums = [[0.0_f64; SAMPLES]; ROWS];
-        let mut values = [0.0; SAMPLES];
         for (row, weights) in rows.iter().zip(padded.windows(ROWS)) {
-            // The length of a whole group is a constant: its sums stay in registers.
-            if n == SAMPLES {
-                values.copy_from_slice(&row[x..x + SAMPLES])
-            } else {
-                values[..n].copy_from_slice(&row[x..])
-            }
-            // Row j is one row behind row j - 1, and so is its weight.
-            for (sums, weight) in sums.iter_mut().zip(weights.iter().rev()) {
-                for (sum, value) in sums.iter_mut().zip(values) {
-                    *sum = if FUSED { weight.mul_add(value, *sum) } else { *sum + weight * value };
-                }
-            }
+            let values: &[f64; SAMPLES] = row[x..x + SAMPLES].try_into().expect("the slice has this length");
+            let weights: &[f64; ROWS] = weights.try_into().expect("the window has this length");
+            add_products::<FUSED, SAMPLES>(&mut sums, weights, values);
         }
         for (out, sums) in out.iter_mut().zip(&sums) {
-            out[x..x + n].copy_from_slice(&sums[..n]);
+            out[x..x + SAMPLES].copy_from_slice(sums);
+        }
+    }
+    for x in whole..length {
+        let mut sums = [[0.0_f64; 1]; ROWS];
+        for (row, weights) in rows.iter().zip(padded.windows(ROWS)) {
+            let weights: &[f64; ROWS] = weights.try_into().expect("the window has this length");
+            add_products::<FUSED, 1>(&mut sums, weights, &[row[x]]);
+        }
+        out.iter_mut().zip(&sums).for_each(|(out, sums)| out[x] = sums[0]);
+    }
+}
+
+/// Samples summed side by side in registers.
+const SAMPLES: usize = 8;
+
+#[inline(always)]
+fn add_products<const FUSED: bool, const N: usize>(
+    sums: &mut [[f64; N]; ROWS],
+    weights: &[f64; ROWS],
+    values: &[f64; N],
+) {
+    for row in 0..ROWS {
+        // Each row is one behind the last, and so is its weight.
+        let weight = weights[ROWS - 1 - row];
+        for x in 0..N {
+            let sum = sums[row][x];
+            sums[row][x] = if FUSED { weight.mul_add(values[x], sum) } else { sum + weight * values[x] };
         }
     }
 }

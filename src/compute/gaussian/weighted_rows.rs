@@ -9,7 +9,7 @@ use multiversion::multiversion;
 use multiversion::target::target_cfg_f;
 
 /// Columns of one call.
-pub const TILE: usize = 64;
+pub const TILE: usize = 96;
 
 /// Columns summed side by side in registers.
 const LANES: usize = 16;
