@@ -34,7 +34,7 @@ fn threads_and_budget_change_no_byte() {
         for (threads, budget) in [("1", "8GiB"), ("2", "8GiB"), ("5", "8GiB"), ("3", "1")] {
             let root = TestRoot::new(&RAGGED);
             let mut options = vec!["--threads", threads, "--assembly", assembly];
-            let smallest = smallest_budget(&root, assembly);
+            let smallest = smallest_budget(&root, &options);
             options.extend(["--memory-budget", if budget == "1" { &smallest } else { budget }]);
             let json = run(&mut root.ps1(&options), 0);
             assert_eq!(json["written"], 6);
@@ -48,8 +48,8 @@ fn threads_and_budget_change_no_byte() {
 }
 
 /// The budget that the refusal of a smaller one names.
-fn smallest_budget(root: &TestRoot, assembly: &str) -> String {
-    let json = run(&mut root.ps1(&["--memory-budget", "1MiB", "--assembly", assembly]), 2);
+fn smallest_budget(root: &TestRoot, options: &[&str]) -> String {
+    let json = run(&mut root.ps1(&[options, &["--memory-budget", "1MiB"]].concat()), 2);
     let help = json["error"]["help"].as_str().unwrap();
     help.split_whitespace().find(|word| word.ends_with("MiB")).unwrap().to_owned()
 }

@@ -1,9 +1,9 @@
 //! From skycells to PSF-convolved skycells, in four stages joined by bounded channels.
 //!
 //! ```text
-//! list -> tasks -> reader -> preprocessor -> assembler -> saver
-//!          (order)  bytes     combined cell   rows, blur   publish
-//!                  N threads  N threads       1 thread     1 thread
+//! list -> tasks -> reader -> preprocessor -> assembler          -> saver
+//!          (order)  bytes     combined cell   rows, blur, encode   write, publish
+//!                  N threads  N threads       1 thread + pool      1 thread
 //! ```
 //!
 //! A skycell that fails is a message like any other; the assembler learns of it at once and goes
@@ -18,13 +18,17 @@ pub mod gather;
 pub mod ingest;
 pub mod legacy;
 pub mod list;
+pub mod making;
+pub mod memory;
 pub mod output;
 pub mod plan;
 pub mod progress;
 pub mod reader;
 pub mod resume;
 pub mod saver;
+pub mod schedule;
 pub mod store;
+pub mod strips;
 
 pub use list::{Detector, List, ListedCell};
 pub use progress::Progress;
@@ -33,7 +37,7 @@ use crate::compute::gaussian::{Gaussian, Psf};
 use crate::error::{Error, ErrorKind, Result};
 use crate::skycell::PAD_PX;
 use crate::units::ByteSize;
-use output::Output;
+use output::{Compression, Output};
 use plan::Plan;
 use serde::Serialize;
 use serde_json::json;
@@ -84,6 +88,8 @@ pub struct Options {
     pub gather_timeout: Duration,
     pub n_threads: usize,
     pub memory_budget: Option<ByteSize>,
+    /// Compression of the results; it changes no pixel, and finished cells are kept whatever theirs is.
+    pub compression: Compression,
 }
 
 impl Options {
@@ -156,10 +162,14 @@ pub struct Report {
     pub metadata: PathBuf,
     pub seconds: f64,
     pub bytes_read: u64,
+    /// Of encoded chunks.
     pub bytes_written: u64,
     /// The most bytes of cells in flight at any time, without the assembler's rows.
     pub peak_cell_bytes: u64,
+    /// Left for cells in flight.
     pub memory_budget_bytes: u64,
+    /// The most memory that the process had in use, as the system counts it.
+    pub peak_resident_bytes: u64,
     pub stages: serde_json::Value,
     pub backend: &'static str,
     pub interrupted: bool,
@@ -213,6 +223,7 @@ pub fn run(options: &Options, progress: &Arc<Progress>, rejected: &mut Vec<Rejec
         bytes_written: progress.bytes_written.load(Relaxed),
         peak_cell_bytes,
         memory_budget_bytes: budget_bytes,
+        peak_resident_bytes: memory::peak_resident_bytes(),
         stages,
         backend: "cpu",
         interrupted,

@@ -15,7 +15,7 @@ pub use plan::Plan;
 pub use psf::Psf;
 
 use field::{Field, Quantity};
-use ndarray::{Array2, ArrayView2};
+use ndarray::{Array2, ArrayView2, ArrayViewMut2, Axis};
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -112,10 +112,68 @@ impl Window {
     }
 }
 
+/// Rows that one thread writes between two looks at whether they are still wanted.
+const ROWS_AT_ONCE: usize = 16;
+
 /// A blurred field whose rows can be had in any order, from any thread.
 trait BlurredRows: Sync {
-    /// Row `y` of the plane, the window's columns.
-    fn row(&self, y: usize, out: &mut [f64]);
+    /// Row `y` of the plane, the columns from `x` on; both inside the window.
+    fn row(&self, y: usize, x: usize, out: &mut [f64]);
+}
+
+/// A convolution whose coarse part is done; any part of its window can be had, from any thread.
+pub struct Convolution<'a> {
+    gaussian: &'a Gaussian,
+    plane: ArrayView2<'a, f32>,
+    window: Window,
+    flux: Box<dyn BlurredRows + 'a>,
+    validity: Option<Box<dyn BlurredRows + 'a>>,
+    inside: Option<(Vec<f64>, Vec<f64>)>,
+    near_missing: Option<Array2<bool>>,
+}
+
+impl Convolution<'_> {
+    /// Writes rows `y` and columns `x` of the plane, which lie in the window, to `out` of that shape,
+    /// and G*m to `coverage` if it is given. On the calling thread; how a window is cut changes no bit.
+    pub fn write(
+        &self,
+        y: Range<usize>,
+        x: Range<usize>,
+        mut out: ArrayViewMut2<f32>,
+        mut coverage: Option<ArrayViewMut2<f32>>,
+    ) {
+        let gaussian = self.gaussian;
+        let (mut sums, mut covered) = (vec![0.0; x.len()], vec![1.0; x.len()]);
+        for (row, y) in y.enumerate() {
+            self.flux.row(y, x.start, &mut sums);
+            if let Some(validity) = &self.validity {
+                validity.row(y, x.start, &mut covered);
+            }
+            let input = self.plane.row(y);
+            let i = y - self.window.y.start;
+            for (to, column) in out.row_mut(row).iter_mut().zip(x.clone()) {
+                let (at, j) = (column - x.start, column - self.window.x.start);
+                let missing = !input[column].is_finite();
+                let value = match gaussian.nan {
+                    NanRule::Interpolate if covered[at] < gaussian.min_coverage || covered[at] <= 0.0 => f64::NAN,
+                    NanRule::Interpolate if missing && gaussian.preserve_nan => f64::NAN,
+                    NanRule::Interpolate => sums[at] / covered[at],
+                    NanRule::Zero if missing => f64::NAN,
+                    NanRule::Propagate if self.near_missing.as_ref().is_some_and(|near| near[(i, j)]) => f64::NAN,
+                    NanRule::Zero | NanRule::Propagate => match &self.inside {
+                        Some((of_rows, of_columns)) => sums[at] / (of_rows[i] * of_columns[j]),
+                        None => sums[at],
+                    },
+                };
+                *to = value as f32;
+            }
+            if let Some(coverage) = &mut coverage {
+                for (to, from) in coverage.row_mut(row).iter_mut().zip(&covered) {
+                    *to = from.clamp(0.0, 1.0) as f32;
+                }
+            }
+        }
+    }
 }
 
 impl Gaussian {
@@ -164,7 +222,7 @@ impl Gaussian {
     }
 
     /// As [`Gaussian::convolve_window`], but gives `None` soon after `wanted` says no; it is asked
-    /// before every row.
+    /// before every few rows.
     pub fn convolve_while(
         &self,
         plane: ArrayView2<f32>,
@@ -178,56 +236,38 @@ impl Gaussian {
         if shape.0 == 0 || shape.1 == 0 {
             return Some(Convolved { pixels, coverage });
         }
-        let flux = self.blur(Field::new(plane, Quantity::Flux, self.edge.of_flux()), window);
-        let validity = self.validity(plane, window, with_coverage);
-        let inside = self.weight_inside(plane.dim(), window);
-        let near_missing = (self.nan == NanRule::Propagate).then(|| self.near_missing(plane, window));
-
-        let out_rows = pixels.as_slice_mut().expect("a new array is contiguous").par_chunks_mut(shape.1);
-        let coverage_rows: Vec<Option<&mut [f32]>> = match &mut coverage {
-            Some(map) => map.as_slice_mut().expect("a new array is contiguous").chunks_mut(shape.1).map(Some).collect(),
-            None => (0..shape.0).map(|_| None).collect(),
-        };
-        out_rows.zip(coverage_rows).enumerate().for_each_init(
-            || (vec![0.0; shape.1], vec![1.0; shape.1]),
-            |(sums, covered), (i, (out, out_coverage))| {
-                if !wanted() {
-                    return;
-                }
-                let y = window.y.start + i;
-                flux.row(y, sums);
-                if let Some(validity) = &validity {
-                    validity.row(y, covered);
-                }
-                let input = plane.row(y);
-                for (j, to) in out.iter_mut().enumerate() {
-                    let missing = !input[window.x.start + j].is_finite();
-                    let value = match self.nan {
-                        NanRule::Interpolate if covered[j] < self.min_coverage || covered[j] <= 0.0 => f64::NAN,
-                        NanRule::Interpolate if missing && self.preserve_nan => f64::NAN,
-                        NanRule::Interpolate => sums[j] / covered[j],
-                        NanRule::Zero if missing => f64::NAN,
-                        NanRule::Propagate if near_missing.as_ref().is_some_and(|near| near[(i, j)]) => f64::NAN,
-                        NanRule::Zero | NanRule::Propagate => match &inside {
-                            Some((of_rows, of_columns)) => sums[j] / (of_rows[i] * of_columns[j]),
-                            None => sums[j],
-                        },
-                    };
-                    *to = value as f32;
-                }
-                if let Some(out_coverage) = out_coverage {
-                    for (to, from) in out_coverage.iter_mut().zip(covered.iter()) {
-                        *to = from.clamp(0.0, 1.0) as f32;
-                    }
-                }
-            },
-        );
+        let convolution = self.begin(plane, window, with_coverage);
+        let parts: Vec<ArrayViewMut2<f32>> = pixels.axis_chunks_iter_mut(Axis(0), ROWS_AT_ONCE).collect();
+        let mut coverage_parts = coverage.iter_mut().flat_map(|map| map.axis_chunks_iter_mut(Axis(0), ROWS_AT_ONCE));
+        let parts: Vec<_> = parts.into_iter().map(|part| (part, coverage_parts.next())).collect();
+        parts.into_par_iter().enumerate().for_each(|(i, (part, coverage_part))| {
+            if wanted() {
+                let first = window.y.start + i * ROWS_AT_ONCE;
+                convolution.write(first..first + part.nrows(), window.x.clone(), part, coverage_part);
+            }
+        });
         wanted().then_some(Convolved { pixels, coverage })
+    }
+
+    /// Does the work on the coarse grid, on all threads; [`Convolution::write`] does the rest.
+    ///
+    /// As [`Gaussian::convolve_window`] in all else. Memory: a small part of the window's.
+    pub fn begin<'a>(&'a self, plane: ArrayView2<'a, f32>, window: &Window, with_coverage: bool) -> Convolution<'a> {
+        let near_missing = (self.nan == NanRule::Propagate).then(|| self.near_missing(plane, window));
+        Convolution {
+            gaussian: self,
+            plane,
+            window: window.clone(),
+            flux: self.blur(Field::new(plane, Quantity::Flux, self.edge.of_flux()), window),
+            validity: self.validity(plane, window, with_coverage),
+            inside: self.weight_inside(plane.dim(), window),
+            near_missing,
+        }
     }
 
     fn blur<'a>(&'a self, field: Field<'a>, window: &Window) -> Box<dyn BlurredRows + 'a> {
         match &self.plan {
-            Plan::Direct { taps } => Box::new(direct::Direct::new(field, taps, window.clone())),
+            Plan::Direct { taps } => Box::new(direct::Direct::new(field, taps)),
             Plan::Multirate(plan) => Box::new(multirate::Blurred::new(field, plan, window.clone())),
         }
     }

@@ -52,18 +52,22 @@ impl<'a> Blurred<'a> {
         let samples_x = Samples::new(plan, window.x.start as i64 + window.origin.1, last(&window.x, window.origin.1));
         let decimated = decimate_columns(&field, plan, &window, &samples_y);
         let coarse = decimate_and_blur_rows(&field, plan, &window, &samples_x, &decimated, samples_y.count_with_halo);
+        drop(decimated);
         let interpolated = blur_columns_and_interpolate(plan, &window, &samples_x, &coarse, samples_y.count);
         Self { plan, window, first_sample_y: samples_y.first, rows: interpolated }
     }
 }
 
 impl BlurredRows for Blurred<'_> {
-    fn row(&self, y: usize, out: &mut [f64]) {
+    fn row(&self, y: usize, x: usize, out: &mut [f64]) {
         let step = self.plan.step_px as i64;
         let absolute = y as i64 + self.window.origin.0;
         let weights = &self.plan.interpolate[absolute.rem_euclid(step) as usize];
         let first = absolute.div_euclid(step) + self.plan.first_sample as i64 - self.first_sample_y;
-        sums::of_rows(&rows(&self.rows, first as usize, weights.len()), weights, 0.0, out);
+        let column = x - self.window.x.start;
+        let rows: Vec<&[f64]> =
+            rows(&self.rows, first as usize, weights.len()).into_iter().map(|row| &row[column..]).collect();
+        sums::of_rows(&rows, weights, 0.0, out);
     }
 }
 
