@@ -7,7 +7,7 @@ use super::canonical::CanonicalWindow;
 use super::gather::Gatherer;
 use super::legacy::LegacyRows;
 use super::making::{Context, Facts, Making};
-use super::output::Part;
+use super::output::{Output, Part, StagedCell};
 use super::plan::{Plan, Projection, Task};
 use super::progress::{Progress, Spent};
 use super::reader::{Arrival, Readers};
@@ -33,6 +33,7 @@ pub fn run(
     plan: &Plan,
     gaussian: &Gaussian,
     readers: &Readers,
+    output: &Output,
     saver: &Saver,
     progress: &Progress,
     rejected: &mut Vec<Rejected>,
@@ -40,7 +41,7 @@ pub fn run(
     let mut gatherer = Gatherer::new(options, readers, progress);
     let mut first_index = 0;
     for projection in &plan.projections {
-        let mut assembler = Assembler::new(options, projection, gaussian, saver, progress)?;
+        let mut assembler = Assembler::new(options, projection, gaussian, output, saver, progress)?;
         for index in 0..projection.tasks.len() {
             let arrival = gatherer.gather(first_index + index)?;
             let right_is_placed = match assembler.right_neighbour(index) {
@@ -66,6 +67,7 @@ struct Assembler<'a> {
     options: &'a Options,
     projection: &'a Projection,
     gaussian: &'a Gaussian,
+    output: &'a Output,
     saver: &'a Saver,
     progress: &'a Progress,
     rows: Rows,
@@ -83,6 +85,7 @@ impl<'a> Assembler<'a> {
         options: &'a Options,
         projection: &'a Projection,
         gaussian: &'a Gaussian,
+        output: &'a Output,
         saver: &'a Saver,
         progress: &'a Progress,
     ) -> Result<Self> {
@@ -99,15 +102,11 @@ impl<'a> Assembler<'a> {
         let data = Encoder::new(shape, f32::NAN, options.compression.of_images())?;
         let mask = Encoder::new(shape, 0, options.compression.of_masks())?;
         let (contents, placed, making) = (Vec::new(), Vec::new(), Vec::new());
-        Ok(Self { options, projection, gaussian, saver, progress, rows, data, mask, contents, placed, making })
+        Ok(Self { options, projection, gaussian, output, saver, progress, rows, data, mask, contents, placed, making })
     }
 
     fn id(&self, index: usize) -> SkycellId {
         self.projection.tasks[index].id()
-    }
-
-    fn name(&self, index: usize) -> &str {
-        &self.projection.tasks[index].listed.cell.name
     }
 
     /// The task of the cell at x + 1, if it is listed.
@@ -149,15 +148,15 @@ impl<'a> Assembler<'a> {
         let making = match task.wanted {
             false => None,
             true => {
-                let mask_hash = self.encode_mask(index, &combined.mask)?;
+                let staged = self.output.stage(&task.listed.cell.name)?;
                 let facts = Facts {
+                    mask_hash: self.write_mask(&staged, &combined.mask)?,
                     header: combined.header,
                     bands_missing: combined.bands_missing,
                     masks_missing: combined.masks_missing,
                     stamp: arrival.stamp,
-                    mask_hash,
                 };
-                Some(Making::new(facts, self.data.chunks().len()))
+                Some(Making::new(facts, staged, self.data.chunks().len()))
             }
         };
         self.making.push(making);
@@ -176,16 +175,16 @@ impl<'a> Assembler<'a> {
         }
     }
 
-    /// Hands the chunks of a mask to the saver, and gives the mask's hash.
-    fn encode_mask(&self, index: usize, mask: &Array2<u16>) -> Result<String> {
+    /// Encodes and writes the chunks of a mask, and gives the mask's hash.
+    fn write_mask(&self, staged: &StagedCell, mask: &Array2<u16>) -> Result<String> {
         let one = |buffer: &mut ChunkBuffer<u16>, chunk: Chunk| {
+            crate::interrupt::check()?;
             let (hash, bytes) = self.progress.assembler.time(Spent::Busy, || -> Result<_> {
-                crate::interrupt::check()?;
                 let part = mask.slice(s![chunk.y.clone(), chunk.x.clone()]);
                 buffer.part(&chunk).assign(&part);
                 Ok((strips::hash_of(part), self.mask.encode(&buffer.pixels)?))
             })?;
-            self.hand_over(index, Part::Mask, chunk.index, bytes)?;
+            self.write(staged, Part::Mask, chunk.index, bytes)?;
             Ok(hash)
         };
         let chunks = self.mask.chunks().into_par_iter();
@@ -193,10 +192,12 @@ impl<'a> Assembler<'a> {
         Ok(strips::hash_of_chunks(&hashes))
     }
 
-    fn hand_over(&self, index: usize, part: Part, chunk: [usize; 2], bytes: Option<Vec<u8>>) -> Result<()> {
+    /// Writes the file of a chunk, if it has one, on the calling thread.
+    fn write(&self, staged: &StagedCell, part: Part, chunk: [usize; 2], bytes: Option<Vec<u8>>) -> Result<()> {
         let Some(bytes) = bytes else { return Ok(()) };
-        let hand_over = || self.saver.store(self.name(index), part, chunk, bytes);
-        self.progress.assembler.time(Spent::WaitingForOutput, hand_over)
+        self.progress.assembler.time(Spent::WaitingForOutput, || staged.store(part, chunk, &bytes))?;
+        self.progress.bytes_written.fetch_add(bytes.len() as u64, Relaxed);
+        Ok(())
     }
 
     /// After the last cell of a row: makes what is complete now.
@@ -263,9 +264,12 @@ impl<'a> Assembler<'a> {
     fn make(&mut self, items: Vec<Item>) -> Result<()> {
         crate::interrupt::check()?;
         let plane = self.plane();
-        let send = |item: &Item, bytes| self.hand_over(item.task, Part::Data, item.chunk.index, Some(bytes));
+        let write = |item: &Item, bytes| {
+            let making = self.making[item.task].as_ref().expect("only chunks of cells in the making are made");
+            self.write(making.staged(), Part::Data, item.chunk.index, bytes)
+        };
         let clock = &self.progress.assembler;
-        let made = strips::make(self.gaussian, &plane, items, &self.data, clock, &send)?;
+        let made = strips::make(self.gaussian, &plane, items, &self.data, clock, &write)?;
         let n_columns = self.data.chunks_of_row(0).len();
         for chunk in made {
             let making = self.making[chunk.task].as_mut().expect("only chunks of cells in the making are made");
@@ -273,21 +277,17 @@ impl<'a> Assembler<'a> {
         }
         for index in 0..self.making.len() {
             if let Some(whole) = self.making[index].take_if(|making| making.is_whole()) {
-                self.publish(index, &whole)?;
+                let finished = whole.finish(index, &self.context(), &self.data, &self.mask)?;
+                self.progress.assembler.time(Spent::WaitingForOutput, || self.saver.save(finished))?;
                 self.count_row(self.id(index).y);
             }
         }
         Ok(())
     }
 
-    fn publish(&self, index: usize, whole: &Making) -> Result<()> {
-        let context = Context {
-            options: self.options,
-            projection: self.projection,
-            contents: &self.contents,
-            placed: &self.placed,
-        };
-        self.saver.publish(whole.finished(index, &context, &self.data, &self.mask))
+    fn context(&self) -> Context<'_> {
+        let Self { options, projection, contents, placed, .. } = self;
+        Context { options, projection, contents, placed }
     }
 
     /// Counts a row once none of its cells is in the making.

@@ -1,10 +1,11 @@
 //! What is known of a cell while its chunks are made, and the record it ends as.
 
-use super::output::{CellRecord, Finished, InputsMissing, Owned, RECORD_ATTRIBUTE};
+use super::output::{CellRecord, Finished, InputsMissing, Owned, RECORD_ATTRIBUTE, StagedCell};
 use super::plan::Projection;
 use super::store::Stamp;
 use super::strips::hash_of_chunks;
 use super::{Options, resume};
+use crate::error::Result;
 use crate::image::header::Header;
 use crate::image::zarr::{Encoder, HEADER_ATTRIBUTE};
 use crate::skycell::Band;
@@ -22,6 +23,7 @@ pub struct Facts {
 /// A placed cell of which some chunks are still to be made.
 pub struct Making {
     facts: Facts,
+    staged: StagedCell,
     /// By chunk, row by row; `None` until it is made.
     hashes: Vec<Option<blake3::Hash>>,
     n_nan: usize,
@@ -37,11 +39,16 @@ pub struct Context<'a> {
 }
 
 impl Making {
-    pub fn new(facts: Facts, n_chunks: usize) -> Self {
-        Self { facts, hashes: vec![None; n_chunks], n_nan: 0 }
+    pub fn new(facts: Facts, staged: StagedCell, n_chunks: usize) -> Self {
+        Self { facts, staged, hashes: vec![None; n_chunks], n_nan: 0 }
     }
 
-    /// Notes a chunk that has been handed over.
+    /// Where the chunks go.
+    pub fn staged(&self) -> &StagedCell {
+        &self.staged
+    }
+
+    /// Notes a chunk that has been written.
     pub fn add(&mut self, chunk: usize, hash: blake3::Hash, n_nan: usize) {
         self.hashes[chunk] = Some(hash);
         self.n_nan += n_nan;
@@ -51,14 +58,18 @@ impl Making {
         self.hashes.iter().all(Option::is_some)
     }
 
-    /// The cell as the saver publishes it; all cells that reach into it must have come.
-    pub fn finished(&self, index: usize, context: &Context, data: &Encoder<f32>, mask: &Encoder<u16>) -> Finished {
+    /// The cell with its record, ready to be published; all cells that reach into it must have come.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::NoSpace`], [`crate::ErrorKind::Io`] if the record cannot be written.
+    pub fn finish(self, index: usize, context: &Context, data: &Encoder<f32>, mask: &Encoder<u16>) -> Result<Finished> {
         let record = self.record(index, context);
         let mut attributes = Map::from_iter([(HEADER_ATTRIBUTE.to_owned(), json!(self.facts.header.to_cards_text()))]);
         attributes.insert(RECORD_ATTRIBUTE.to_owned(), json!({"recipe": record.recipe}));
         let mask_metadata = mask.metadata(&attributes);
         attributes.insert(RECORD_ATTRIBUTE.to_owned(), json!(record));
-        Finished { data_metadata: data.metadata(&attributes), mask_metadata, stamp: self.facts.stamp.clone(), record }
+        self.staged.describe(&data.metadata(&attributes), &mask_metadata)?;
+        Ok(Finished { record, stamp: self.facts.stamp, staged: self.staged })
     }
 
     fn record(&self, index: usize, context: &Context) -> CellRecord {

@@ -15,9 +15,6 @@ use crate::units::ByteSize;
 /// Cells in flight at most: more would only wait, as one is placed at a time.
 pub const READ_AHEAD: usize = 4;
 
-/// Encoded chunks that may wait for the saver; it writes them faster than they are made, mostly.
-pub const WAITING_BYTES: u64 = 64 << 20;
-
 /// The program itself: code, stacks, lists and metadata.
 const BASE_BYTES: u64 = 40 << 20;
 
@@ -68,7 +65,7 @@ impl Plan {
         let rows = self.projections.iter().map(of_projection).max().unwrap_or(0);
         let chunk = self.projections.iter().map(Projection::chunk_bytes).max().unwrap_or(0);
         let threads = options.n_threads as u64;
-        rows + (threads + 1) * CHUNKS_A_THREAD * chunk + threads * DECODING_BYTES + WAITING_BYTES + BASE_BYTES
+        rows + (threads + 1) * CHUNKS_A_THREAD * chunk + threads * DECODING_BYTES + BASE_BYTES
     }
 
     /// Bytes of the largest cells, so many of them, or all if there are fewer.

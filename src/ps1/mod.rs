@@ -199,7 +199,7 @@ pub fn run(options: &Options, progress: &Arc<Progress>, rejected: &mut Vec<Rejec
     let gaussian = Gaussian::new(options.psf);
     let saver = saver::Saver::start(output.clone(), Arc::clone(progress))?;
     let readers = reader::Readers::start(options, &plan, budget_bytes, Arc::clone(progress))?;
-    let outcome = assembler::run(options, &plan, &gaussian, &readers, &saver, progress, rejected);
+    let outcome = assembler::run(options, &plan, &gaussian, &readers, &output, &saver, progress, rejected);
     let peak_cell_bytes = readers.peak_bytes();
     drop(readers);
     let (done, saved) = saver.finish();

@@ -63,14 +63,11 @@ pub struct Owned {
     pub x: [usize; 2],
 }
 
-/// A cell whose chunks have all been handed over.
+/// A cell whose chunks are all written, to be published.
 pub struct Finished {
     pub record: CellRecord,
     pub stamp: Stamp,
-    /// `zarr.json` of the image, with the record.
-    pub data_metadata: String,
-    /// `zarr.json` of the mask.
-    pub mask_metadata: String,
+    pub staged: StagedCell,
 }
 
 /// Which of a cell's two arrays.
@@ -108,15 +105,22 @@ impl StagedCell {
         }
     }
 
+    /// Writes the descriptions of both arrays; the cell is then whole.
+    ///
+    /// # Errors
+    /// As [`Self::store`].
+    pub fn describe(&self, data: &str, mask: &str) -> Result<()> {
+        self.data.describe(data)?;
+        self.mask.describe(mask)
+    }
+
     /// Publishes the cell: the mask first, then the data, whose presence says it is whole.
-    /// The bytes written are on the disk when this returns.
+    /// All bytes are on the disk before either has its name.
     ///
     /// # Errors
     /// [`ErrorKind::NoSpace`], [`ErrorKind::Io`]; nothing half written is left.
-    pub fn publish(self, cell: &Finished) -> Result<()> {
-        let mask = self.mask.finish(&cell.mask_metadata)?;
-        let data = self.data.finish(&cell.data_metadata)?;
-        publish::publish_all(vec![mask, data], true)
+    pub fn publish(self) -> Result<()> {
+        publish::publish_all(vec![self.mask.into_staged(), self.data.into_staged()], true)
     }
 }
 

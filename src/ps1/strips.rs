@@ -72,21 +72,21 @@ pub struct Made {
     pub n_nan: usize,
 }
 
-/// Convolves and encodes chunks, and hands the bytes to `send`, which may block, on whatever thread
-/// made them; chunks that are missing everywhere have no bytes.
+/// Convolves and encodes chunks, and hands the bytes to `write`, on whatever thread made them; chunks
+/// that are missing everywhere have none.
 ///
 /// All pixels of `plane` within the PSF's radius of the chunks must be final. The order of the
 /// result is that of no one.
 ///
 /// # Errors
-/// Those of `send` and of the codec; the other chunks are then not made.
+/// Those of `write` and of the codec; the other chunks are then not made.
 pub fn make(
     gaussian: &Gaussian,
     plane: &Plane,
     items: Vec<Item>,
     encoder: &Encoder<f32>,
     clock: &StageClock,
-    send: &(dyn Fn(&Item, Vec<u8>) -> Result<()> + Sync),
+    write: &(dyn Fn(&Item, Option<Vec<u8>>) -> Result<()> + Sync),
 ) -> Result<Vec<Made>> {
     let reach_px = gaussian.psf().radius_px();
     let mut made = Vec::with_capacity(items.len());
@@ -100,7 +100,7 @@ pub fn make(
         let each = |buffer: &mut ChunkBuffer<f32>, item: Item| {
             crate::interrupt::check()?;
             let (one, bytes) = clock.time(Spent::Busy, || make_one(&convolution, corner, &item, encoder, buffer))?;
-            bytes.map_or(Ok(()), |bytes| send(&item, bytes)).map(|()| one)
+            write(&item, bytes).map(|()| one)
         };
         let of_span: Result<Vec<Made>> =
             span.items.into_par_iter().map_init(|| encoder.buffer(), |buffer, item| each(buffer, item)).collect();

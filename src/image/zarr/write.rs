@@ -57,7 +57,8 @@ pub fn stage_array<T: ZarrPixel>(
             }
         },
     )?;
-    folder.finish(&encoder.metadata(attributes))
+    folder.describe(&encoder.metadata(attributes))?;
+    Ok(folder.into_staged())
 }
 
 /// One chunk of an array: its place in the grid, and the pixels of the array that it holds.
@@ -217,13 +218,17 @@ impl ChunkFolder {
         }
     }
 
-    /// Writes the metadata; the array is then whole, and still to be published.
+    /// Writes the metadata; the array is then whole.
     ///
     /// # Errors
     /// As [`Self::store`].
-    pub fn finish(self, metadata: &str) -> Result<Staged> {
+    pub fn describe(&self, metadata: &str) -> Result<()> {
         std::fs::write(self.staged.path().join("zarr.json"), metadata)
-            .map_err(|cause| Error::io("write the array's metadata", &self.target, cause))?;
-        Ok(self.staged)
+            .map_err(|cause| Error::io("write the array's metadata", &self.target, cause))
+    }
+
+    /// The array, still to be published.
+    pub fn into_staged(self) -> Staged {
+        self.staged
     }
 }
