@@ -7,7 +7,7 @@ use skycache_gpu::ps1::canonical::CanonicalWindow;
 use skycache_gpu::skycell::{EDGE_EXCLUSION_PX, Layout, SkycellId};
 use std::ops::Range;
 
-const N_ROWS: u8 = 3;
+const N_ROWS: u8 = 4;
 const N_COLUMNS: u8 = 4;
 
 /// Listed cells of one projection, of which some are absent.

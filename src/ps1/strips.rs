@@ -176,3 +176,86 @@ fn spans(mut items: Vec<Item>, reach_px: usize) -> Vec<Span> {
     spans.iter_mut().for_each(|span| span.items.sort_by_key(|item| (item.rows().start, item.columns().start)));
     spans
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compute::gaussian::Psf;
+    use crate::image::zarr::{ChunkFolder, Codec};
+    use crate::units::SigmaPx;
+    use ndarray::Array2;
+    use std::sync::Mutex;
+
+    const CELL: (usize, usize) = (1300, 1100);
+
+    fn gaussian() -> Gaussian {
+        Gaussian::new(Psf::new(SigmaPx::new(20.0).unwrap(), 157).unwrap())
+    }
+
+    /// An image of two cells side by side, one row of another above, and a hole.
+    fn image() -> Array2<f32> {
+        let mut image = Array2::from_shape_fn((1900, 1720), |(y, x)| ((y * 31 + x * 17) % 101) as f32 - 20.0);
+        image.slice_mut(s![700..720, 300..900]).fill(f32::NAN);
+        image
+    }
+
+    fn items(encoder: &Encoder<f32>, task: usize, position: (usize, usize)) -> Vec<Item> {
+        encoder.chunks().into_iter().map(|chunk| Item { task, chunk, position }).collect()
+    }
+
+    #[test]
+    fn chunks_of_a_cell_are_the_cell_convolved_whole() {
+        let (image, gaussian) = (image(), gaussian());
+        let plane = Plane { pixels: image.view(), first_row: 100, origin: (5870, 0) };
+        let encoder = Encoder::new(CELL, f32::NAN, Codec::default()).unwrap();
+        let positions = [(300, 0), (300, 620)];
+        let all = positions.iter().enumerate().flat_map(|(task, position)| items(&encoder, task, *position)).collect();
+        let dir = tempfile::tempdir().unwrap();
+        let folders = [0, 1].map(|task| ChunkFolder::new(&dir.path().join(task.to_string())).unwrap());
+        let write = |item: &Item, bytes: Option<Vec<u8>>| folders[item.task].store(item.chunk.index, &bytes.unwrap());
+        let made = make(&gaussian, &plane, all, &encoder, &StageClock::default(), &write).unwrap();
+        for (task, ((y0, x0), folder)) in positions.into_iter().zip(folders).enumerate() {
+            folder.describe(&encoder.metadata(&serde_json::Map::new())).unwrap();
+            folder.into_staged().publish(false).unwrap();
+            let found = crate::image::read(dir.path().join(task.to_string()).to_str().unwrap()).unwrap().pixels;
+            let (view, window) = plane.around(y0..y0 + CELL.0, x0..x0 + CELL.1, 157);
+            let expected = gaussian.convolve_window(view, &window, false).pixels;
+            assert!(found.iter().zip(&expected).all(|(a, b)| a.to_bits() == b.to_bits()));
+            let of_task = || made.iter().filter(|chunk| chunk.task == task);
+            assert_eq!(of_task().count(), 4);
+            let n_nan: usize = of_task().map(|chunk| chunk.n_nan).sum();
+            assert_eq!(n_nan, expected.iter().filter(|pixel| pixel.is_nan()).count());
+            for chunk in of_task() {
+                let part = &expected.slice(s![chunk.index[0] * 1024.., chunk.index[1] * 1024..]);
+                let part = part.slice(s![..part.nrows().min(1024), ..part.ncols().min(1024)]);
+                assert_eq!(chunk.hash, hash_of(part.as_standard_layout().view()));
+            }
+        }
+    }
+
+    #[test]
+    fn chunks_that_are_missing_everywhere_have_no_bytes() {
+        let mut image = image();
+        image.slice_mut(s![..1024, ..1024]).fill(f32::NAN);
+        let plane = Plane { pixels: image.view(), first_row: 0, origin: (0, 0) };
+        let encoder = Encoder::new(CELL, f32::NAN, Codec::default()).unwrap();
+        let written = Mutex::new(Vec::new());
+        let write = |item: &Item, bytes: Option<Vec<u8>>| {
+            written.lock().unwrap().push((item.chunk.index, bytes.is_some()));
+            Ok(())
+        };
+        make(&gaussian(), &plane, items(&encoder, 0, (0, 0)), &encoder, &StageClock::default(), &write).unwrap();
+        let mut written = written.into_inner().unwrap();
+        written.sort_unstable();
+        assert_eq!(written, [([0, 0], false), ([0, 1], true), ([1, 0], true), ([1, 1], true)]);
+    }
+
+    #[test]
+    fn far_chunks_are_blurred_apart_and_near_ones_together() {
+        let encoder = Encoder::new((500, 500), f32::NAN, Codec::default()).unwrap();
+        let at = |x: usize| items(&encoder, 0, (0, x));
+        let found = spans([at(3000), at(0), at(800)].concat(), 157);
+        let columns: Vec<Range<usize>> = found.iter().map(|span| span.columns.clone()).collect();
+        assert_eq!(columns, [0..1300, 3000..3500]);
+    }
+}
