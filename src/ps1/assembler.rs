@@ -31,17 +31,17 @@ use std::sync::atomic::Ordering::Relaxed;
 pub fn run(
     options: &Options,
     plan: &Plan,
-    gaussian: &Gaussian,
     readers: &Readers,
     output: &Output,
     saver: &Saver,
     progress: &Progress,
     rejected: &mut Vec<Rejected>,
 ) -> Result<()> {
+    let gaussian = Gaussian::new(options.psf);
     let mut gatherer = Gatherer::new(options, readers, progress);
     let mut first_index = 0;
     for projection in &plan.projections {
-        let mut assembler = Assembler::new(options, projection, gaussian, output, saver, progress)?;
+        let mut assembler = Assembler::new(options, projection, &gaussian, output, saver, progress)?;
         for index in 0..projection.tasks.len() {
             let arrival = gatherer.gather(first_index + index)?;
             let right_is_placed = match assembler.right_neighbour(index) {

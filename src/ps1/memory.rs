@@ -31,17 +31,51 @@ const PIXEL_BYTES: u64 = size_of::<f32>() as u64;
 /// Bytes of a coarse sample.
 const SAMPLE_BYTES: u64 = size_of::<f64>() as u64;
 
+/// The terms that do not depend on how many cells are in flight, in bytes; each is that of the projection
+/// that needs most of it, as they come one after the other.
+struct Terms {
+    /// Rows that the assembler holds.
+    rows: u64,
+    /// What the blur makes of rows before any pixel is written.
+    blur: u64,
+    /// Chunks that are being made, and the codec's memory.
+    chunks: u64,
+    decoding: u64,
+}
+
+impl Terms {
+    fn of(plan: &Plan, options: &Options) -> Self {
+        let gaussian = Gaussian::new(options.psf);
+        let largest = |bytes: &dyn Fn(&Projection) -> u64| plan.projections.iter().map(bytes).max().unwrap_or(0);
+        let n_threads = options.n_threads as u64;
+        Self {
+            rows: largest(&|projection| projection.bytes_of_rows(options)),
+            blur: largest(&|projection| projection.bytes_of_blur(options, gaussian.plan())),
+            chunks: (n_threads + 1) * CHUNKS_A_THREAD * largest(&Projection::chunk_bytes),
+            decoding: n_threads * DECODING_BYTES,
+        }
+    }
+
+    fn all(&self) -> u64 {
+        self.rows + self.blur + self.chunks + self.decoding + BASE_BYTES
+    }
+}
+
 impl Plan {
     /// The bytes left for cells in flight once all else has its share.
     ///
     /// # Errors
     /// [`ErrorKind::Memory`] with the smallest budget that works.
     pub fn check_budget(&self, options: &Options) -> Result<u64> {
+        self.bytes_for_cells(options, &Terms::of(self, options))
+    }
+
+    fn bytes_for_cells(&self, options: &Options, terms: &Terms) -> Result<u64> {
         let total = options.memory_budget.map_or_else(budget::default_bytes, |size| size.0);
-        let fixed = self.fixed_bytes(options);
-        let least = fixed + self.bytes_of_cells(budget::MIN_CELLS_IN_FLIGHT);
+        let cells = self.largest_tasks().into_iter().take(budget::MIN_CELLS_IN_FLIGHT);
+        let least = terms.all() + cells.map(Task::bytes).sum::<u64>();
         if total >= least {
-            return Ok(total - fixed);
+            return Ok(total - terms.all());
         }
         let what = format!("a memory budget of {} is too small for this run", ByteSize(total));
         // Rounded up to whole MiB, so that the advice, typed back, is accepted.
@@ -49,32 +83,33 @@ impl Plan {
         Err(Error::new(ErrorKind::Memory, what).help(format!("give --memory-budget {needed}MiB or more")))
     }
 
-    /// The memory that a run takes at its peak, from metadata alone; [`Plan::measure_inputs`] comes first.
-    ///
-    /// # Errors
-    /// As [`Plan::check_budget`].
-    pub fn estimate(&self, options: &Options) -> Result<u64> {
-        let for_cells = self.check_budget(options)?;
-        Ok(self.fixed_bytes(options) + for_cells.min(self.bytes_of_cells(READ_AHEAD)))
+    /// As many of the largest cells as may be in flight at once.
+    fn largest_tasks(&self) -> Vec<&Task> {
+        let mut tasks: Vec<&Task> = self.projections.iter().flat_map(|projection| &projection.tasks).collect();
+        tasks.sort_by_key(|task| std::cmp::Reverse(task.bytes()));
+        tasks.truncate(READ_AHEAD);
+        tasks
     }
+}
 
-    /// Bytes that do not depend on how many cells are in flight.
-    fn fixed_bytes(&self, options: &Options) -> u64 {
-        let gaussian = Gaussian::new(options.psf);
-        let of_projection = |projection: &Projection| projection.bytes_of_rows(options, &gaussian);
-        let rows = self.projections.iter().map(of_projection).max().unwrap_or(0);
-        let chunk = self.projections.iter().map(Projection::chunk_bytes).max().unwrap_or(0);
-        let threads = options.n_threads as u64;
-        rows + (threads + 1) * CHUNKS_A_THREAD * chunk + threads * DECODING_BYTES + BASE_BYTES
-    }
-
-    /// Bytes of the largest cells, so many of them, or all if there are fewer.
-    fn bytes_of_cells(&self, n_cells: usize) -> u64 {
-        let tasks = self.projections.iter().flat_map(|projection| &projection.tasks);
-        let mut bytes: Vec<u64> = tasks.map(Task::bytes).collect();
-        bytes.sort_unstable_by(|a, b| b.cmp(a));
-        bytes.iter().take(n_cells).sum()
-    }
+/// The memory that a run takes at its peak, in bytes, from metadata alone; [`Plan::measure_inputs`] comes first.
+///
+/// # Errors
+/// As [`Plan::check_budget`].
+pub fn estimate(plan: &Plan, options: &Options) -> Result<u64> {
+    let terms = Terms::of(plan, options);
+    let for_cells = plan.bytes_for_cells(options, &terms)?;
+    let largest = plan.largest_tasks();
+    let fits = |n_cells: &usize| largest.iter().take(*n_cells).map(|task| task.bytes()).sum::<u64>() <= for_cells;
+    let n_cells = (budget::MIN_CELLS_IN_FLIGHT..=READ_AHEAD).rev().find(fits);
+    let in_flight = &largest[..n_cells.unwrap_or(budget::MIN_CELLS_IN_FLIGHT).min(largest.len())];
+    // While cells are placed, some are decoded and the others wait, as stored or combined; nothing is
+    // convolved then. While rows are convolved, all cells end up combined.
+    let (decoding, waiting) = in_flight.split_at(options.n_threads.min(in_flight.len()));
+    let decoding: u64 = decoding.iter().map(|task| task.bytes()).sum();
+    let waiting: u64 = waiting.iter().map(|task| task.stored_bytes.max(task.combined_bytes())).sum();
+    let combined: u64 = in_flight.iter().map(|task| task.combined_bytes()).sum();
+    Ok((terms.all() - terms.blur - terms.chunks + decoding + waiting).max(terms.all() + combined))
 }
 
 impl Projection {
@@ -90,24 +125,35 @@ impl Projection {
         most
     }
 
-    /// The rows of the assembler, and what the blur makes of them.
-    fn bytes_of_rows(&self, options: &Options, gaussian: &Gaussian) -> u64 {
-        let reach_px = options.psf.radius_px();
-        let (n_rows, width) = match options.assembly {
-            Assembly::Canonical => (self.window_rows(reach_px), self.layout.image_shape().1),
-            Assembly::Legacy => LegacyRows::shape(&self.layout, self.max_cells),
-        };
-        let n_held = if options.assembly == Assembly::Legacy { 2 } else { 1 };
+    /// Rows that the assembler holds at once, and their width.
+    fn held_rows(&self, options: &Options) -> (usize, usize) {
+        match options.assembly {
+            Assembly::Canonical => (self.window_rows(options.psf.radius_px()), self.layout.image_shape().1),
+            Assembly::Legacy => {
+                let (n_rows, width) = LegacyRows::shape(&self.layout, self.max_cells);
+                (2 * n_rows, width)
+            }
+        }
+    }
+
+    fn bytes_of_rows(&self, options: &Options) -> u64 {
+        let (n_rows, width) = self.held_rows(options);
+        (n_rows * width) as u64 * PIXEL_BYTES
+    }
+
+    /// What the blur makes of rows before any pixel is written.
+    fn bytes_of_blur(&self, options: &Options, taps: &Taps) -> u64 {
+        let (n_rows, width) = self.held_rows(options);
+        let n_rows = if options.assembly == Assembly::Legacy { n_rows / 2 } else { n_rows };
         let pixels = (n_rows * width) as u64;
-        let blur = match gaussian.plan() {
-            // Coarse rows before and after the steps along x: two of three kinds at a time.
+        match taps {
+            // Rows kept by the first step, at full width, and the samples of the coarse grid.
             Taps::Multirate(taps) => {
                 let kept = pixels / taps.step_px as u64;
-                kept * SAMPLE_BYTES + kept / taps.step_px as u64 * SAMPLE_BYTES
+                (kept + kept / taps.step_px as u64) * SAMPLE_BYTES
             }
             Taps::Direct { .. } => pixels * PIXEL_BYTES,
-        };
-        n_held * pixels * PIXEL_BYTES + blur
+        }
     }
 
     /// A chunk of a convolved cell.

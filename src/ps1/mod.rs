@@ -33,7 +33,7 @@ pub mod strips;
 pub use list::{Detector, List, ListedCell};
 pub use progress::Progress;
 
-use crate::compute::gaussian::{Gaussian, Psf};
+use crate::compute::gaussian::Psf;
 use crate::error::{Error, ErrorKind, Result};
 use crate::skycell::PAD_PX;
 use crate::units::ByteSize;
@@ -168,6 +168,8 @@ pub struct Report {
     pub peak_cell_bytes: u64,
     /// Left for cells in flight.
     pub memory_budget_bytes: u64,
+    /// What the process was expected to need at most.
+    pub estimated_resident_bytes: u64,
     /// The most memory that the process had in use, as the system counts it.
     pub peak_resident_bytes: u64,
     pub stages: serde_json::Value,
@@ -191,15 +193,15 @@ pub fn run(options: &Options, progress: &Arc<Progress>, rejected: &mut Vec<Rejec
     let mut plan = plan.without_finished(options, &output)?;
     plan.measure_inputs();
     let budget_bytes = plan.check_budget(options)?;
+    let estimated_resident_bytes = memory::estimate(&plan, options)?;
     progress.cells_kept.store(plan.n_kept as u64, Relaxed);
     progress.cells_wanted.store(plan.n_wanted() as u64, Relaxed);
     progress.rows_wanted.store(plan.n_rows() as u64, Relaxed);
     progress.cells_rejected.store(plan.rejected.len() as u64, Relaxed);
 
-    let gaussian = Gaussian::new(options.psf);
     let saver = saver::Saver::start(output.clone(), Arc::clone(progress))?;
     let readers = reader::Readers::start(options, &plan, budget_bytes, Arc::clone(progress))?;
-    let outcome = assembler::run(options, &plan, &gaussian, &readers, &output, &saver, progress, rejected);
+    let outcome = assembler::run(options, &plan, &readers, &output, &saver, progress, rejected);
     let peak_cell_bytes = readers.peak_bytes();
     drop(readers);
     let (done, saved) = saver.finish();
@@ -223,6 +225,7 @@ pub fn run(options: &Options, progress: &Arc<Progress>, rejected: &mut Vec<Rejec
         bytes_written: progress.bytes_written.load(Relaxed),
         peak_cell_bytes,
         memory_budget_bytes: budget_bytes,
+        estimated_resident_bytes,
         peak_resident_bytes: memory::peak_resident_bytes(),
         stages,
         backend: "cpu",

@@ -72,8 +72,10 @@ pub struct Made {
     pub n_nan: usize,
 }
 
-/// Convolves and encodes chunks, and hands the bytes to `write`, on whatever thread made them; chunks
-/// that are missing everywhere have none.
+/// Takes the bytes of a chunk, on the thread that made them; `None` for one that is missing everywhere.
+pub type Write<'a> = dyn Fn(&Item, Option<Vec<u8>>) -> Result<()> + Sync + 'a;
+
+/// Convolves and encodes chunks, and hands the bytes to `write`.
 ///
 /// All pixels of `plane` within the PSF's radius of the chunks must be final. The order of the
 /// result is that of no one.
@@ -86,7 +88,7 @@ pub fn make(
     items: Vec<Item>,
     encoder: &Encoder<f32>,
     clock: &StageClock,
-    write: &(dyn Fn(&Item, Option<Vec<u8>>) -> Result<()> + Sync),
+    write: &Write,
 ) -> Result<Vec<Made>> {
     let reach_px = gaussian.psf().radius_px();
     let mut made = Vec::with_capacity(items.len());
