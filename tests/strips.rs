@@ -72,15 +72,15 @@ fn rows_far_apart_do_not_see_each_other() {
 #[test]
 fn a_rejected_cell_of_the_next_row_is_as_if_it_were_not_there() {
     let cells = [(0, 0), (0, 1), (1, 0), (1, 1), (2, 0)];
-    for bad in [(1, 0), (1, 1), (2, 0)] {
+    let whole = TestRoot::of_shape(TALL, &cells);
+    run(&mut whole.ps1(&PSF), 0);
+    for bad in [(1, 1), (2, 0)] {
         let root = TestRoot::of_shape(TALL, &cells);
         std::fs::remove_dir_all(root.group(bad.0, bad.1)).unwrap();
         assert_eq!(run(&mut root.ps1(&PSF), 1)["written"], 4);
         let others: Vec<(u8, u8)> = cells.into_iter().filter(|cell| *cell != bad).collect();
         let without = TestRoot::of_shape(TALL, &others);
         run(&mut without.ps1(&PSF), 0);
-        let whole = TestRoot::of_shape(TALL, &cells);
-        run(&mut whole.ps1(&PSF), 0);
         let mut n_changed = 0;
         for (y, x) in others {
             assert!(have_the_same_bits(root.result(y, x).view(), without.result(y, x).view()), "{bad:?}: {y} {x}");
@@ -102,7 +102,7 @@ fn killed_between_strips_leaves_whole_cells_only() {
         entries.filter(|entry| entry.file_name().to_string_lossy().contains("_data.partial-")).count()
     };
     let mut n_killed_in_the_making = 0;
-    for round in 0..12 {
+    for round in 0..8 {
         std::fs::remove_dir_all(root.output_folder()).ok();
         let quiet = std::process::Stdio::null;
         let mut child =
@@ -120,7 +120,7 @@ fn killed_between_strips_leaves_whole_cells_only() {
             assert!(expected.get(&name) == Some(&bytes), "{} is wrong after a kill", name.display());
         }
     }
-    assert!(n_killed_in_the_making > 3, "{n_killed_in_the_making} of 12 kills came while a cell was in the making");
+    assert!(n_killed_in_the_making > 2, "{n_killed_in_the_making} of 8 kills came while a cell was in the making");
     run(&mut root.ps1(&PSF), 0);
     assert!(root.stored_bytes() == expected);
     assert_eq!(staged(&root), 0);
