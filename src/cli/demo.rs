@@ -10,6 +10,7 @@ use crate::demo::{list, picture};
 use crate::error::{Error, Result};
 use crate::image::publish;
 use crate::ps1::combine::{self, Recipe};
+use crate::ps1::output::Compression;
 use crate::ps1::{self, Assembly, store};
 use crate::skycell::{Skycell, Weights};
 use crate::units::SigmaPx;
@@ -49,6 +50,7 @@ pub fn run(options: &Options, common: &Common) -> Result<Exit> {
         gather_timeout: Duration::from_secs(300),
         n_threads: common.n_threads(),
         memory_budget: common.memory_budget,
+        compression: Compression::default(),
     };
     let found = ps1_command::run_shown(&run, common)?;
     let before = cells(&made, |skycell| input_of(&made, skycell, &run))?;

@@ -7,6 +7,7 @@ use super::report;
 use crate::compute::gaussian::Psf;
 use crate::error::{Error, ErrorKind};
 use crate::ps1::combine::Recipe;
+use crate::ps1::output::Compression;
 use crate::ps1::{self, Assembly, Detector, Progress, Report};
 use crate::skycell::Weights;
 use crate::units::{ByteSize, SigmaPx};
@@ -62,6 +63,30 @@ pub struct Options {
     /// Seconds to wait for a cell before it is loaded once more, and given up after as many
     #[arg(long, default_value_t = 300.0, value_name = "SECONDS", allow_hyphen_values = true)]
     pub gather_timeout: f64,
+    /// How the results are compressed; zarr-python 3 reads all of these as it comes
+    #[arg(long, value_enum, default_value = "lz4")]
+    pub codec: CodecChoice,
+}
+
+/// How the results are compressed.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum CodecChoice {
+    /// Blosc with LZ4 and sorted bytes: the least time
+    Lz4,
+    /// Blosc with Zstandard and sorted bytes: the smallest files, at several times the cost
+    BloscZstd,
+    /// Zstandard, level 3, as the predecessor wrote
+    Zstd,
+}
+
+impl From<CodecChoice> for Compression {
+    fn from(choice: CodecChoice) -> Self {
+        match choice {
+            CodecChoice::Lz4 => Self::Lz4,
+            CodecChoice::BloscZstd => Self::BloscZstd,
+            CodecChoice::Zstd => Self::Zstd,
+        }
+    }
 }
 
 /// How cells are put together.
@@ -102,6 +127,7 @@ impl Options {
             gather_timeout,
             n_threads: common.n_threads(),
             memory_budget: common.memory_budget,
+            compression: self.codec.into(),
         };
         // Impossible parameters are named before the file system is asked.
         options.check()?;
@@ -148,7 +174,7 @@ pub fn summary(found: &Report) {
         found.seconds
     ));
     report::line(&format!(
-        "read {}, wrote {} (before compression), at most {} of cells in flight",
+        "read {}, wrote {}, at most {} of cells in flight",
         ByteSize(found.bytes_read),
         ByteSize(found.bytes_written),
         ByteSize(found.peak_cell_bytes)

@@ -63,9 +63,14 @@ impl Staged {
     ///
     /// # Errors
     /// [`ErrorKind::Exists`] without `overwrite`; [`ErrorKind::NoSpace`] or [`ErrorKind::Io`] if the disk refuses.
-    pub fn publish(mut self, overwrite: bool) -> Result<()> {
-        let refused = |cause| Error::io("publish the output", &self.target, cause);
+    pub fn publish(self, overwrite: bool) -> Result<()> {
         self.sync()?;
+        self.give_name(overwrite)
+    }
+
+    /// Publishes what is on the disk already.
+    fn give_name(mut self, overwrite: bool) -> Result<()> {
+        let refused = |cause| Error::io("publish the output", &self.target, cause);
         ensure_kind(&self.target, self.is_dir, overwrite)?;
         let old = if !overwrite {
             match rename_new(&self.path, &self.target, self.is_dir) {
@@ -193,7 +198,7 @@ pub fn publish_all(outputs: Vec<Staged>, overwrite: bool) -> Result<()> {
         staged.sync()?;
         ensure_kind(&staged.target, staged.is_dir, overwrite)?;
     }
-    outputs.into_iter().try_for_each(|staged| staged.publish(overwrite))
+    outputs.into_iter().try_for_each(|staged| staged.give_name(overwrite))
 }
 
 fn ensure_kind(target: &Path, is_dir: bool, overwrite: bool) -> Result<()> {

@@ -13,6 +13,7 @@ pub const MIN_CELLS_IN_FLIGHT: usize = 2;
 /// The budget of all cells between reader and assembler.
 pub struct Budget {
     cap_bytes: u64,
+    max_charges: usize,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -32,7 +33,12 @@ pub struct Charge {
 
 impl Budget {
     pub fn new(cap_bytes: u64) -> Arc<Self> {
-        Arc::new(Self { cap_bytes, state: Mutex::default(), changed: Condvar::new() })
+        Self::of_at_most(usize::MAX, cap_bytes)
+    }
+
+    /// A budget of so many cells at most, however small they are, but of two at least.
+    pub fn of_at_most(max_charges: usize, cap_bytes: u64) -> Arc<Self> {
+        Arc::new(Self { cap_bytes, max_charges, state: Mutex::default(), changed: Condvar::new() })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -46,7 +52,8 @@ impl Budget {
     /// What `still_wanted` says; it is asked several times a second.
     pub fn charge(self: &Arc<Self>, bytes: u64, still_wanted: &dyn Fn() -> Result<()>) -> Result<Charge> {
         let mut state = self.lock();
-        while state.n_cells >= MIN_CELLS_IN_FLIGHT && state.used_bytes + bytes > self.cap_bytes {
+        let is_full = |state: &State| state.used_bytes + bytes > self.cap_bytes || state.n_cells >= self.max_charges;
+        while state.n_cells >= MIN_CELLS_IN_FLIGHT && is_full(&state) {
             still_wanted()?;
             let waited = self.changed.wait_timeout(state, Duration::from_millis(100));
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
@@ -113,5 +120,16 @@ mod tests {
         drop(first);
         assert!(budget.charge(100, &tired).is_ok());
         assert_eq!(budget.peak_bytes(), 200);
+    }
+
+    #[test]
+    fn no_more_cells_pass_than_are_allowed_however_small_they_are() {
+        let budget = Budget::of_at_most(3, 1000);
+        let wanted = || Ok(());
+        let tired = || Err(Error::new(ErrorKind::Interrupted, "tired of waiting"));
+        let charges: Vec<Charge> = (0..3).map(|_| budget.charge(1, &wanted).unwrap()).collect();
+        assert!(budget.charge(1, &tired).is_err());
+        drop(charges);
+        assert!(budget.charge(1, &tired).is_ok());
     }
 }

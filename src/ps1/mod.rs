@@ -1,9 +1,9 @@
 //! From skycells to PSF-convolved skycells, in four stages joined by bounded channels.
 //!
 //! ```text
-//! list -> tasks -> reader -> preprocessor -> assembler -> saver
-//!          (order)  bytes     combined cell   rows, blur   publish
-//!                  N threads  N threads       1 thread     1 thread
+//! list -> tasks -> reader -> preprocessor -> assembler          -> saver
+//!          (order)  bytes     combined cell   rows, blur, encode   write, publish
+//!                  N threads  N threads       1 thread + pool      1 thread
 //! ```
 //!
 //! A skycell that fails is a message like any other; the assembler learns of it at once and goes
@@ -18,22 +18,26 @@ pub mod gather;
 pub mod ingest;
 pub mod legacy;
 pub mod list;
+pub mod making;
+pub mod memory;
 pub mod output;
 pub mod plan;
 pub mod progress;
 pub mod reader;
 pub mod resume;
 pub mod saver;
+pub mod schedule;
 pub mod store;
+pub mod strips;
 
 pub use list::{Detector, List, ListedCell};
 pub use progress::Progress;
 
-use crate::compute::gaussian::{Gaussian, Psf};
+use crate::compute::gaussian::Psf;
 use crate::error::{Error, ErrorKind, Result};
 use crate::skycell::PAD_PX;
 use crate::units::ByteSize;
-use output::Output;
+use output::{Compression, Output};
 use plan::Plan;
 use serde::Serialize;
 use serde_json::json;
@@ -84,6 +88,8 @@ pub struct Options {
     pub gather_timeout: Duration,
     pub n_threads: usize,
     pub memory_budget: Option<ByteSize>,
+    /// Compression of the results; it changes no pixel, and finished cells are kept whatever theirs is.
+    pub compression: Compression,
 }
 
 impl Options {
@@ -156,10 +162,16 @@ pub struct Report {
     pub metadata: PathBuf,
     pub seconds: f64,
     pub bytes_read: u64,
+    /// Of encoded chunks.
     pub bytes_written: u64,
     /// The most bytes of cells in flight at any time, without the assembler's rows.
     pub peak_cell_bytes: u64,
+    /// Left for cells in flight.
     pub memory_budget_bytes: u64,
+    /// What the process was expected to need at most.
+    pub estimated_resident_bytes: u64,
+    /// The most memory that the process had in use, as the system counts it.
+    pub peak_resident_bytes: u64,
     pub stages: serde_json::Value,
     pub backend: &'static str,
     pub interrupted: bool,
@@ -181,15 +193,15 @@ pub fn run(options: &Options, progress: &Arc<Progress>, rejected: &mut Vec<Rejec
     let mut plan = plan.without_finished(options, &output)?;
     plan.measure_inputs();
     let budget_bytes = plan.check_budget(options)?;
+    let estimated_resident_bytes = memory::estimate(&plan, options)?;
     progress.cells_kept.store(plan.n_kept as u64, Relaxed);
     progress.cells_wanted.store(plan.n_wanted() as u64, Relaxed);
     progress.rows_wanted.store(plan.n_rows() as u64, Relaxed);
     progress.cells_rejected.store(plan.rejected.len() as u64, Relaxed);
 
-    let gaussian = Gaussian::new(options.psf);
     let saver = saver::Saver::start(output.clone(), Arc::clone(progress))?;
     let readers = reader::Readers::start(options, &plan, budget_bytes, Arc::clone(progress))?;
-    let outcome = assembler::run(options, &plan, &gaussian, &readers, &saver, progress, rejected);
+    let outcome = assembler::run(options, &plan, &readers, &output, &saver, progress, rejected);
     let peak_cell_bytes = readers.peak_bytes();
     drop(readers);
     let (done, saved) = saver.finish();
@@ -213,6 +225,8 @@ pub fn run(options: &Options, progress: &Arc<Progress>, rejected: &mut Vec<Rejec
         bytes_written: progress.bytes_written.load(Relaxed),
         peak_cell_bytes,
         memory_budget_bytes: budget_bytes,
+        estimated_resident_bytes,
+        peak_resident_bytes: memory::peak_resident_bytes(),
         stages,
         backend: "cpu",
         interrupted,

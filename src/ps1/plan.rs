@@ -1,14 +1,13 @@
-//! What a run has to do: cells by projection in the order of the assembler, which of them are
-//! wanted, and the memory that takes.
+//! What a run has to do: cells by projection in the order of the assembler, and which of them are
+//! wanted. What memory that takes is [`super::memory`]'s to say.
 
 use super::combine::BYTES_PER_PX;
 use super::list::{List, ListedCell};
 use super::output::{CellRecord, Output};
 use super::store::{self, ContentHash, Stamp};
-use super::{Assembly, Options, Rejected, budget, legacy, resume};
+use super::{Assembly, Options, Rejected, resume};
 use crate::error::{Error, ErrorKind, Result};
 use crate::skycell::{Layout, SkycellId};
-use crate::units::ByteSize;
 use rayon::prelude::*;
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -59,9 +58,6 @@ pub struct Plan {
     pub rejected: Vec<Rejected>,
     pub n_kept: usize,
 }
-
-/// Convolved cells that exist at once: being blurred, waiting, being written.
-const OUTPUTS_IN_FLIGHT: u64 = 3;
 
 impl Plan {
     /// Reads the list and finds the cells in the store; reads no pixels.
@@ -155,23 +151,6 @@ impl Plan {
     pub fn n_rows(&self) -> usize {
         self.projections.iter().map(|projection| projection.rows(|task| task.wanted).len()).sum()
     }
-
-    /// The bytes left for cells in flight once the rows and outputs have theirs.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Memory`] with the smallest budget that works.
-    pub fn check_budget(&self, options: &Options) -> Result<u64> {
-        let total = options.memory_budget.map_or_else(budget::default_bytes, |size| size.0);
-        let fixed = self.projections.iter().map(|projection| projection.fixed_bytes(options)).max().unwrap_or(0);
-        let cells = self.projections.iter().map(Projection::bytes_of_two_cells).max().unwrap_or(0);
-        if total >= fixed + cells {
-            return Ok(total - fixed);
-        }
-        let what = format!("a memory budget of {} is too small for this run", ByteSize(total));
-        // Rounded up to whole MiB, so that the advice, typed back, is accepted.
-        let needed = (fixed + cells).div_ceil(1 << 20);
-        Err(Error::new(ErrorKind::Memory, what).help(format!("give --memory-budget {needed}MiB or more")))
-    }
 }
 
 impl Projection {
@@ -207,66 +186,5 @@ impl Projection {
         let needed: Vec<bool> = self.tasks.iter().map(is_needed).collect();
         let mut needed = needed.into_iter();
         self.tasks.retain(|_| needed.next().expect("one answer a task"));
-    }
-
-    /// For each task, the tasks whose cells can be convolved once it is placed or has failed.
-    pub fn ready_after(&self, reach_px: usize) -> Vec<Vec<usize>> {
-        let mut ready = vec![Vec::new(); self.tasks.len()];
-        for (index, task) in self.tasks.iter().enumerate() {
-            let touches = |other: &Task| self.layout.touches(task.id(), other.id(), reach_px);
-            let last = self.tasks.iter().rposition(touches).unwrap_or(index);
-            ready[last].push(index);
-        }
-        ready
-    }
-
-    /// The most rows of the image that canonical assembly holds at once.
-    pub fn window_rows(&self, reach_px: usize) -> usize {
-        let mut waiting: Vec<bool> = vec![true; self.tasks.len()];
-        let mut most = 0;
-        for (index, ready) in self.ready_after(reach_px).iter().enumerate() {
-            let first_needed = waiting.iter().position(|waiting| *waiting).unwrap_or(index);
-            let first_row = self.layout.position(self.tasks[first_needed].id()).0.saturating_sub(reach_px);
-            let end_row = self.layout.position(self.tasks[index].id()).0 + self.layout.cell_shape.0;
-            most = most.max(end_row - first_row);
-            ready.iter().for_each(|done| waiting[*done] = false);
-        }
-        most
-    }
-
-    fn cell_pixels(&self) -> u64 {
-        (self.layout.cell_shape.0 * self.layout.cell_shape.1) as u64
-    }
-
-    /// Bytes that do not depend on how many cells are in flight: the rows of the assembler, the
-    /// masks of cells placed and not yet convolved, the outputs and the blur's own memory.
-    fn fixed_bytes(&self, options: &Options) -> u64 {
-        let pixel = size_of::<f32>() as u64;
-        let rows = match options.assembly {
-            Assembly::Canonical => {
-                (self.window_rows(options.psf.radius_px()) * self.layout.image_shape().1) as u64 * pixel
-            }
-            Assembly::Legacy => {
-                let (ny, nx) = legacy::LegacyRows::shape(&self.layout, self.max_cells);
-                2 * (ny * nx) as u64 * pixel
-            }
-        };
-        let mut waiting = 0_u64;
-        let mut most_waiting = 0;
-        for ready in self.ready_after(options.psf.radius_px()) {
-            waiting += 1;
-            most_waiting = most_waiting.max(waiting);
-            waiting -= ready.len() as u64;
-        }
-        let masks = most_waiting * self.cell_pixels() * size_of::<u16>() as u64;
-        // An output is a plane and a mask; the blur holds about two planes of its own.
-        let outputs = OUTPUTS_IN_FLIGHT * self.cell_pixels() * BYTES_PER_PX + 2 * self.cell_pixels() * pixel;
-        rows + masks + outputs
-    }
-
-    /// Upper bound of two cells in flight.
-    fn bytes_of_two_cells(&self) -> u64 {
-        let largest = self.tasks.iter().map(Task::bytes).max().unwrap_or(0);
-        budget::MIN_CELLS_IN_FLIGHT as u64 * largest
     }
 }

@@ -4,6 +4,7 @@
 use super::Options;
 use super::budget::{Budget, Charge};
 use super::combine::{self, Combined};
+use super::memory;
 use super::output;
 use super::plan::{Plan, Task};
 use super::progress::{Progress, Spent};
@@ -63,7 +64,7 @@ impl Readers {
             next: Mutex::new(0),
             recipe: options.recipe,
             history: options.history(),
-            budget: Budget::new(budget_bytes),
+            budget: Budget::of_at_most(memory::READ_AHEAD, budget_bytes),
             stopped: AtomicBool::new(false),
             progress,
         });
