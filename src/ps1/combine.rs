@@ -3,6 +3,7 @@
 mod decode;
 mod tiles;
 
+use super::pages;
 use super::store::{RawArray, RawBand, RawCell};
 use crate::compute::bands::{self, StoredBand};
 use crate::error::{Error, ErrorKind, Result};
@@ -88,9 +89,12 @@ impl Combiner {
 
         let images: Vec<RawArray> = bands.into_iter().map(|raw| raw.image).collect();
         let masks: Vec<RawArray> = masks.into_iter().map(|(_, array)| array).collect();
-        let terms: Vec<Term> = scales.into_iter().zip(weights).map(|(scale, (_, weight))| Term { scale, weight }).collect();
+        let terms: Vec<Term> =
+            scales.into_iter().zip(weights).map(|(scale, (_, weight))| Term { scale, weight }).collect();
         let mut flux = Array2::<f32>::zeros(shape);
         let mut mask = Array2::<u16>::zeros(shape);
+        pages::advise(flux.as_slice_mut().expect("a new array is contiguous"));
+        pages::advise(mask.as_slice_mut().expect("a new array is contiguous"));
         let (added, joined) = rayon::join(
             || self.add_images(images, &terms, flux.view_mut(), still_wanted),
             || self.or_masks(masks, mask.view_mut(), still_wanted),
@@ -130,10 +134,15 @@ impl Combiner {
     fn or_masks(&self, masks: Vec<RawArray>, plane: ArrayViewMut2<u16>, still_wanted: StillWanted) -> Result<()> {
         self.for_each_tile(masks, true, plane, still_wanted, |mut tile, decoders, scratch| {
             let (zstd, places) = scratch.parts(1);
+            // The first mask is written over the zeros: reading them would touch every page twice.
+            let mut is_zero = true;
             for (decoder, chunks) in decoders.iter().zip(tile.chunks) {
-                for chunk in chunks {
-                    decoder.or_mask(chunk, tile.origin, tile.plane.view_mut(), zstd, &mut places[0])?;
+                let mut has_bits = false;
+                for chunk in chunks.into_iter().filter(|chunk| decoder.may_have_bits(chunk)) {
+                    decoder.join_mask(chunk, tile.origin, tile.plane.view_mut(), is_zero, zstd, &mut places[0])?;
+                    has_bits = true;
                 }
+                is_zero &= !has_bits;
             }
             Ok(())
         })
@@ -189,11 +198,7 @@ pub struct Decoding {
 
 impl Decoding {
     /// Of a cell with these images and masks, each of `shape`, (ny, nx).
-    pub fn of(
-        images: &[&Array<FilesystemStore>],
-        masks: &[&Array<FilesystemStore>],
-        shape: (usize, usize),
-    ) -> Self {
+    pub fn of(images: &[&Array<FilesystemStore>], masks: &[&Array<FilesystemStore>], shape: (usize, usize)) -> Self {
         let bytes = |arrays: &[&Array<FilesystemStore>]| {
             // A grid that cannot be understood is refused when the cell is read.
             let Ok(tiling) = Tiling::of(arrays.iter().copied(), shape) else { return (Vec::new(), 0) };
@@ -216,10 +221,10 @@ fn headers_and_scales(bands: &[RawBand]) -> Result<(Vec<Header>, Vec<FluxScale>)
         Header::from_cards_text(text).map_err(|cause| about(&raw.image, "the header of", cause))
     });
     let headers: Vec<Header> = headers.collect::<Result<_>>()?;
-    let scales =
-        bands.iter().zip(&headers).map(|(raw, header)| {
-            FluxScale::from_header(header).map_err(|cause| about(&raw.image, "the header of", cause))
-        });
+    let scales = bands
+        .iter()
+        .zip(&headers)
+        .map(|(raw, header)| FluxScale::from_header(header).map_err(|cause| about(&raw.image, "the header of", cause)));
     let scales: Vec<FluxScale> = scales.collect::<Result<_>>()?;
     Ok((headers, scales))
 }

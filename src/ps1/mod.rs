@@ -19,6 +19,7 @@ pub mod ingest;
 pub mod legacy;
 pub mod list;
 pub mod output;
+mod pages;
 pub mod plan;
 pub mod progress;
 pub mod reader;

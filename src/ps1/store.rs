@@ -93,9 +93,21 @@ impl Part {
     }
 }
 
-/// Compressed bytes of a chunk. Shared, so that a cell that is held in memory can be combined
-/// more than once; the last holder drops them.
-pub type ChunkBytes = Arc<Vec<u8>>;
+/// Compressed bytes of a chunk: a part of the one buffer of its array. Shared, so that a cell that
+/// is held in memory can be combined more than once; the last holder drops the buffer.
+#[derive(Clone)]
+pub struct ChunkBytes {
+    array: Arc<Vec<u8>>,
+    range: std::ops::Range<usize>,
+}
+
+impl std::ops::Deref for ChunkBytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.array[self.range.clone()]
+    }
+}
 
 /// One array as it is stored: its description and the compressed bytes of its chunks.
 #[derive(Clone)]
@@ -203,8 +215,10 @@ fn with_group_header(mut cell: RawCell, group: &Path, files: &mut Files) -> Resu
 fn group_header(group: &Path, files: &mut Files) -> Result<Option<String>> {
     for name in GROUP_DESCRIPTIONS {
         let path = group.join(name);
-        let bytes = files.read(&path).map_err(|cause| Error::io("read the description of the group", &path, cause))?;
-        let json: Option<serde_json::Value> = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        let mut bytes = Vec::new();
+        let read = files.read(&path, &mut bytes);
+        read.map_err(|cause| Error::io("read the description of the group", &path, cause))?;
+        let json: Option<serde_json::Value> = serde_json::from_slice(&bytes).ok();
         let header = json.as_ref().and_then(|json| json.get("attributes").unwrap_or(json).get("header")?.as_str());
         if let Some(header) = header {
             return Ok(Some(header.to_owned()));

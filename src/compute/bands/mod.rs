@@ -53,7 +53,7 @@ pub fn sum(bands: &[StoredBand], mut flux: ArrayViewMut2<f32>) {
 }
 
 /// Rounds to f32; what is not finite then is missing.
-#[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2+fma", "aarch64+neon"))]
+#[multiversion(targets("x86_64+avx512f+avx512vl+fma", "x86_64+avx2+fma", "aarch64+neon"))]
 fn round(sums: &[f64], out: &mut [f32]) {
     for (out, sum) in out.iter_mut().zip(sums) {
         let rounded = *sum as f32;

@@ -11,18 +11,19 @@
 
 use multiversion::multiversion;
 use multiversion::target::target_cfg_f;
+use std::f64::consts::LN_2;
 
-/// Largest error of sinh(v / alpha) for any f32 `v`, in units of the last place of the exact
-/// value as f64. Measured over all sizes: 3.6, with fused multiply-add and without.
+/// Largest error of sinh(v / alpha) for |v| below 1, in units of the last place of the exact value
+/// as f64; above, it may be |v| units more, from the rounding of v / alpha. At the largest flux
+/// that fits an f32 that is 1e-14, a ten-millionth of what rounding to f32 does.
+/// Measured over all sizes: 3.6 + 0.6 |v|, with fused multiply-add and without.
 pub const MAX_ULPS: f64 = 4.0;
 
 /// Beyond this |v| the sine is above 1e307, which no scale brings back into an f32: NaN.
 pub const MAX_STORED: f32 = 768.0;
 
-/// 1 / alpha = ln 10 / 2.5 in two parts. The first has 29 bits, so that its product with an f32 is exact.
-const INVERSE_ALPHA: [f64; 2] = [0.921_034_038_066_864, -8.692_457_400_646_784e-10];
-/// ln 2 in two parts. The first has 32 bits, so that its product with k is exact.
-const LN_2: [f64; 2] = [0.693_147_180_601_954_5, -4.200_915_072_681_084_6e-11];
+/// 1 / alpha = ln 10 / 2.5.
+const INVERSE_ALPHA: f64 = 0.921_034_037_197_618_2;
 /// 1 / (alpha ln 2).
 const STORED_TO_K: f64 = 1.328_771_237_954_945;
 
@@ -59,7 +60,7 @@ const SINH: [f64; 6] = [
 /// give a zero, denormals count in full. The sine is within [`MAX_ULPS`]. A machine with fused
 /// multiply-add may differ from one without in the last digit of an f64; on one machine the place
 /// of a pixel changes no bit.
-#[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2+fma", "aarch64+neon"))]
+#[multiversion(targets("x86_64+avx512f+avx512vl+fma", "x86_64+avx2+fma", "aarch64+neon"))]
 pub fn add_scaled(stored: &[f32], gain: f64, sums: &mut [f64]) {
     if target_cfg_f!(any(target_feature = "fma", target_feature = "neon")) {
         add_scaled_with::<true>(stored, gain, sums);
@@ -90,21 +91,19 @@ fn polynomial<const FUSED: bool>(c: &[f64; 6], z: f64) -> f64 {
 
 #[inline(always)]
 fn sinh<const FUSED: bool>(stored: f32) -> f64 {
-    let v = f64::from(stored);
+    // Chosen among f32: twice as many of them fit a register.
+    let v = f64::from(if stored.abs() <= MAX_STORED { stored } else { f32::NAN });
     let rounded = multiply_add::<FUSED>(v, STORED_TO_K, ROUNDER);
     let k = rounded - ROUNDER;
-    // Both products and the difference of the first parts are exact.
-    let first = v * INVERSE_ALPHA[0] - k * LN_2[0];
-    let r = first + (v * INVERSE_ALPHA[1] - k * LN_2[1]);
+    let r = multiply_add::<FUSED>(-k, LN_2, v * INVERSE_ALPHA);
     let z = r * r;
     let cosh_r = polynomial::<FUSED>(&COSH, z);
     let sinh_r = polynomial::<FUSED>(&SINH, z) * r;
-    // 2^(k-1) and 2^(-k-1), by their exponents; garbage for values that are given up below.
+    // 2^(k-1) and 2^(-k-1), by their exponents; garbage for NaN, which the other factors keep.
     let up = (rounded.to_bits() << MANTISSA_BITS).wrapping_add(EXPONENT_OF_HALF << MANTISSA_BITS);
     let down = ((2 * EXPONENT_OF_HALF) << MANTISSA_BITS).wrapping_sub(up);
     let (up, down) = (f64::from_bits(up), f64::from_bits(down));
-    let result = multiply_add::<FUSED>(up + down, sinh_r, (up - down) * cosh_r);
-    if stored.abs() <= MAX_STORED { result } else { f64::NAN }
+    multiply_add::<FUSED>(up + down, sinh_r, (up - down) * cosh_r)
 }
 
 #[cfg(test)]
@@ -174,6 +173,10 @@ mod tests {
         ((found - expected.0) - expected.1).abs() / ulp
     }
 
+    fn bound(stored: f32) -> f64 {
+        MAX_ULPS + f64::from(stored.abs())
+    }
+
     fn vector(stored: &[f32]) -> Vec<f64> {
         let mut sums = vec![0.0; stored.len()];
         add_scaled(stored, 1.0, &mut sums);
@@ -211,11 +214,11 @@ mod tests {
             ("fused", stored.iter().map(|v| sinh::<true>(*v)).collect()),
             ("plain", stored.iter().map(|v| sinh::<false>(*v)).collect()),
         ] {
-            let errors = stored.iter().zip(&found).map(|(v, found)| (ulps(*found, reference(*v)), *v));
+            let errors = stored.iter().zip(&found).map(|(v, found)| (ulps(*found, reference(*v)) / bound(*v), *v));
             let (worst, at) = errors.fold((0.0, 0.0), |worst, error| if error.0 > worst.0 { error } else { worst });
-            println!("{name}: {worst} ulp at {at}");
-            assert!(worst <= MAX_ULPS, "{name}: {worst} ulp at {at}");
-            assert!(worst > 0.5, "the bound must be able to fail");
+            println!("{name}: {worst} of the bound at {at}");
+            assert!(worst <= 1.0, "{name}: {worst} of the bound at {at}");
+            assert!(worst > 0.1, "the bound must be able to fail");
         }
     }
 

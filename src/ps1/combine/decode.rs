@@ -127,30 +127,34 @@ impl Decoder {
         Ok((Cow::Owned(tile.into_raw_vec_and_offset().0), shape.1))
     }
 
-    /// ORs the bits of a chunk into the part that it covers of a tile that begins at `origin`.
+    /// Whether a chunk of a mask has a bit that is not known to be 0.
+    pub fn may_have_bits(&self, chunk: &Chunk) -> bool {
+        chunk.bytes.is_some() || self.array.fill_value().as_ne_bytes().iter().any(|byte| *byte != 0)
+    }
+
+    /// Joins the bits of a chunk by OR to the part that it covers of a tile that begins at
+    /// `origin`; where that `is_zero`, it is not read.
     ///
     /// uint32 masks of early stores hold no bit above 15; cutting them drops nothing of a PS1 mask.
     ///
     /// # Errors
     /// [`ErrorKind::Damaged`] if it does not decode.
-    pub fn or_mask(
+    pub fn join_mask(
         &self,
         chunk: Chunk,
         origin: (usize, usize),
         tile: ArrayViewMut2<u16>,
+        is_zero: bool,
         zstd: &mut zstd::bulk::Decompressor,
         scratch: &mut Vec<u64>,
     ) -> Result<()> {
-        if chunk.bytes.is_none() && self.array.fill_value().as_ne_bytes().iter().all(|byte| *byte == 0) {
-            return Ok(());
-        }
         let bytes = self.decode(&chunk, zstd, scratch)?;
         let part = part_of(tile, &chunk, origin);
         let row_px = chunk.shape.1;
         match self.pixel {
-            PixelType::Bits8 => or_rows::<1>(part, &bytes, row_px, |[bits]| u16::from(bits)),
-            PixelType::Bits16 => or_rows::<2>(part, &bytes, row_px, u16::from_ne_bytes),
-            _ => or_rows::<4>(part, &bytes, row_px, |bits| u32::from_ne_bytes(bits) as u16),
+            PixelType::Bits8 => join_rows::<1>(part, &bytes, row_px, is_zero, |[bits]| u16::from(bits)),
+            PixelType::Bits16 => join_rows::<2>(part, &bytes, row_px, is_zero, u16::from_ne_bytes),
+            _ => join_rows::<4>(part, &bytes, row_px, is_zero, |bits| u32::from_ne_bytes(bits) as u16),
         }
         Ok(())
     }
@@ -175,7 +179,9 @@ impl Decoder {
                 let unpacked = zstd.decompress_to_buffer(stored, bytes).map_err(|cause| cause.to_string());
                 unpacked.and_then(|length| self.through(chain, &bytes[..length], chunk))
             }
-            (Some(stored), None) => self.through(&self.codecs, stored, chunk).map(|bytes| Cow::Owned(bytes.into_owned())),
+            (Some(stored), None) => {
+                self.through(&self.codecs, stored, chunk).map(|bytes| Cow::Owned(bytes.into_owned()))
+            }
         };
         let whole = decoded.and_then(|bytes| match bytes.len() == n_bytes {
             true => Ok(bytes),
@@ -263,11 +269,20 @@ fn part_of<'a, T>(tile: ArrayViewMut2<'a, T>, chunk: &Chunk, origin: (usize, usi
     tile.slice_move(s![y..(y + chunk.shape.0).min(ny), x..(x + chunk.shape.1).min(nx)])
 }
 
-fn or_rows<const N: usize>(mut tile: ArrayViewMut2<u16>, bytes: &[u8], row_px: usize, bits: impl Fn([u8; N]) -> u16) {
+fn join_rows<const N: usize>(
+    mut tile: ArrayViewMut2<u16>,
+    bytes: &[u8],
+    row_px: usize,
+    is_zero: bool,
+    bits: impl Fn([u8; N]) -> u16,
+) {
     for (mut to, from) in tile.rows_mut().into_iter().zip(bytes.chunks_exact(row_px * N)) {
         let to = to.as_slice_mut().expect("rows of a plane are contiguous");
-        for (to, from) in to.iter_mut().zip(from.as_chunks().0) {
-            *to |= bits(*from);
+        let pairs = to.iter_mut().zip(from.as_chunks().0);
+        if is_zero {
+            pairs.for_each(|(to, from)| *to = bits(*from));
+        } else {
+            pairs.for_each(|(to, from)| *to |= bits(*from));
         }
     }
 }

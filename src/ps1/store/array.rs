@@ -1,8 +1,11 @@
 //! Reading one array of a skycell: its description, and the compressed bytes of its chunks.
 
 use super::stamp::{self, PartStamp};
-use super::{Part, RawArray};
+use super::{ChunkBytes, Part, RawArray};
 use crate::error::{Error, ErrorKind, Result};
+use crate::ps1::pages;
+use std::io::Read;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use zarrs::array::Array;
@@ -69,20 +72,23 @@ impl Files {
         Self { hasher: blake3::Hasher::new(), n_bytes: 0 }
     }
 
-    /// A file's bytes, hashed with their length; `None` if it is not there.
-    pub fn read(&mut self, path: &Path) -> std::io::Result<Option<Vec<u8>>> {
-        let bytes = match std::fs::read(path) {
-            Ok(bytes) => bytes,
+    /// Adds a file's bytes to `to`, and hashes them with their length; `None` if it is not there.
+    pub fn read(&mut self, path: &Path, to: &mut Vec<u8>) -> std::io::Result<Option<Range<usize>>> {
+        let start = to.len();
+        let read = std::fs::File::open(path).and_then(|mut file| file.read_to_end(to));
+        match read {
+            Ok(length) => {
+                self.hasher.update(&(length as u64).to_le_bytes());
+                self.hasher.update(&to[start..]);
+                self.n_bytes += length as u64;
+                Ok(Some(start..to.len()))
+            }
             Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => {
                 self.hasher.update(&u64::MAX.to_le_bytes());
-                return Ok(None);
+                Ok(None)
             }
-            Err(cause) => return Err(cause),
-        };
-        self.hasher.update(&(bytes.len() as u64).to_le_bytes());
-        self.hasher.update(&bytes);
-        self.n_bytes += bytes.len() as u64;
-        Ok(Some(bytes))
+            Err(cause) => Err(cause),
+        }
     }
 
     fn array(
@@ -96,7 +102,7 @@ impl Files {
         let what = part.what();
         let mut is_there = false;
         for name in DESCRIPTIONS {
-            let read = self.read(&dir.join(name));
+            let read = self.read(&dir.join(name), &mut Vec::new());
             let doing = format!("read the description of {what}");
             is_there |= read.map_err(|cause| Error::io(&doing, dir.join(name), cause))?.is_some();
         }
@@ -106,20 +112,30 @@ impl Files {
         let array = opened(part, dir)?;
         check_shape(part, dir, shape, &array)?;
         let header_text = array.attributes().get("header").and_then(|header| header.as_str()).map(str::to_owned);
-        let mut chunks = Vec::new();
+        let mut buffer = Vec::new();
+        if keep {
+            // What the listing says and a little more, as reading asks for room beyond the end.
+            buffer.reserve_exact(stamp::bytes_below(dir) as usize + 64);
+            pages::advise(buffer.spare_capacity_mut());
+        }
+        let mut ranges = Vec::new();
         for indices in all_indices(array.chunk_grid_shape()) {
             still_wanted()?;
             let path = dir.join(array.chunk_key(&indices).as_str());
-            let bytes = self.read(&path).map_err(|cause| {
+            let range = self.read(&path, &mut buffer).map_err(|cause| {
                 let error = Error::io(&format!("read a chunk of {what}"), &path, cause);
                 error.help("check the storage, or ingest this skycell again")
             })?;
             if keep {
-                chunks.push((indices, bytes.map(Arc::new)));
+                ranges.push((indices, range));
+            } else {
+                buffer.clear();
             }
         }
-        let array = Arc::new(array);
-        Ok(Some((RawArray { what, path: dir.to_path_buf(), array, chunks }, header_text)))
+        let buffer = Arc::new(buffer);
+        let bytes = |range| ChunkBytes { array: Arc::clone(&buffer), range };
+        let chunks = ranges.into_iter().map(|(indices, range)| (indices, range.map(bytes))).collect();
+        Ok(Some((RawArray { what, path: dir.to_path_buf(), array: Arc::new(array), chunks }, header_text)))
     }
 }
 

@@ -14,11 +14,12 @@ pub type PartStamp = Option<blake3::Hash>;
 
 /// Bytes of the skycell's files as stored, from a listing only.
 pub fn stored_bytes(group: &Path) -> u64 {
-    let of_part = |part: &Part| -> u64 {
-        let files = files_below(&part.dir(group)).unwrap_or_default();
-        files.iter().map(|(_, metadata)| metadata.len()).sum()
-    };
-    Part::ALL.par_iter().map(of_part).sum()
+    Part::ALL.par_iter().map(|part| bytes_below(&part.dir(group))).sum()
+}
+
+/// Bytes of all files below a folder.
+pub fn bytes_below(dir: &Path) -> u64 {
+    files_below(dir).unwrap_or_default().iter().map(|(_, metadata)| metadata.len()).sum()
 }
 
 /// The stamp of a skycell's files, without reading them.
