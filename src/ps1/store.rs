@@ -10,9 +10,11 @@ mod stamp;
 pub use array::ArrayRead;
 pub use stamp::{stamp, stored_bytes};
 
+use super::combine::Decoding;
 use crate::error::{Error, ErrorKind, Result};
 use crate::skycell::{Band, Skycell};
 use array::Files;
+use rayon::prelude::*;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use zarrs::array::Array;
@@ -155,6 +157,17 @@ pub fn read(group: &Path, shape: (usize, usize), still_wanted: &(dyn Fn() -> Res
 /// The content hash of a skycell, as [`read`] finds it, without keeping its bytes.
 pub fn content(group: &Path, shape: (usize, usize), still_wanted: &(dyn Fn() -> Result<()> + Sync)) -> ContentHash {
     join(group, Part::ALL.map(|part| array::read(group, part, shape, false, still_wanted))).hash
+}
+
+/// What decoding a skycell takes, from the descriptions of its arrays alone; one that cannot be
+/// understood takes nothing, as it will be refused.
+pub fn decoding(group: &Path, shape: (usize, usize)) -> Decoding {
+    let described: Vec<_> = Part::ALL.par_iter().map(|part| (part, array::described(group, *part, shape))).collect();
+    let of = |is_mask: bool| {
+        let arrays = described.iter().filter(move |(part, _)| part.is_mask == is_mask);
+        arrays.filter_map(|(_, array)| array.as_ref()).collect::<Vec<_>>()
+    };
+    Decoding::of(&of(false), &of(true), shape)
 }
 
 /// Makes a skycell of its arrays, in the order of [`Part::ALL`], which may have been read at the

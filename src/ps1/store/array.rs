@@ -54,11 +54,11 @@ pub fn read(
 }
 
 /// The array as its description says; `None` if there is none, or it cannot be understood.
-pub fn described(group: &Path, part: Part, shape: (usize, usize)) -> Option<Arc<Array<FilesystemStore>>> {
+pub fn described(group: &Path, part: Part, shape: (usize, usize)) -> Option<Array<FilesystemStore>> {
     let dir = part.dir(group);
     let array = opened(part, &dir).ok()?;
     check_shape(part, &dir, shape, &array).ok()?;
-    Some(Arc::new(array))
+    Some(array)
 }
 
 /// Files that are read and hashed one after the other.
