@@ -53,6 +53,8 @@ pub struct Combiner {
     recipe: Recipe,
     /// Those that no thread uses now.
     idle: Mutex<Vec<Scratch>>,
+    /// A plane that came back.
+    plane: Mutex<Option<Array2<f32>>>,
 }
 
 /// Decodes and adds the bands of one cell, as [`Combiner::combine`].
@@ -65,7 +67,7 @@ pub fn combine(cell: RawCell, shape: (usize, usize), recipe: &Recipe, still_want
 
 impl Combiner {
     pub fn new(recipe: Recipe) -> Self {
-        Self { recipe, idle: Mutex::default() }
+        Self { recipe, idle: Mutex::default(), plane: Mutex::default() }
     }
 
     /// Decodes and adds the bands tile by tile, in f64: no decoded raw plane ever exists.
@@ -91,9 +93,8 @@ impl Combiner {
         let masks: Vec<RawArray> = masks.into_iter().map(|(_, array)| array).collect();
         let terms: Vec<Term> =
             scales.into_iter().zip(weights).map(|(scale, (_, weight))| Term { scale, weight }).collect();
-        let mut flux = Array2::<f32>::zeros(shape);
+        let mut flux = self.any_plane(shape);
         let mut mask = Array2::<u16>::zeros(shape);
-        pages::advise(flux.as_slice_mut().expect("a new array is contiguous"));
         pages::advise(mask.as_slice_mut().expect("a new array is contiguous"));
         let (added, joined) = rayon::join(
             || self.add_images(images, &terms, flux.view_mut(), still_wanted),
@@ -102,6 +103,22 @@ impl Combiner {
         added.and(joined)?;
         let header = headers.into_iter().next().expect("at least one band was checked to be there");
         Ok(Combined { flux, mask, header, bands_missing, masks_missing })
+    }
+
+    /// Takes back the flux of a cell that is done with, for the next one: the system takes as long to
+    /// clear new memory as the bands take to be added. One plane is kept, not more.
+    pub fn recycle(&self, flux: Array2<f32>) {
+        *self.plane.lock().unwrap_or_else(PoisonError::into_inner) = Some(flux);
+    }
+
+    /// A plane with any content.
+    fn any_plane(&self, shape: (usize, usize)) -> Array2<f32> {
+        let kept = self.plane.lock().unwrap_or_else(PoisonError::into_inner).take();
+        kept.filter(|plane| plane.dim() == shape && plane.is_standard_layout()).unwrap_or_else(|| {
+            let mut plane = Array2::zeros(shape);
+            pages::advise(plane.as_slice_mut().expect("a new array is contiguous"));
+            plane
+        })
     }
 
     fn add_images(

@@ -153,11 +153,13 @@ impl Plan {
         });
     }
 
-    /// Bytes in which `n_threads` threads decode, whatever cells are in flight; kept from one cell to
-    /// the next.
+    /// Bytes in which `n_threads` threads decode, whatever cells are in flight, and one plane that is
+    /// kept from one cell to the next.
     pub fn scratch_bytes(&self, n_threads: usize) -> u64 {
-        let tasks = self.projections.iter().flat_map(|projection| &projection.tasks);
-        tasks.map(|task| task.scratch_bytes(n_threads)).max().unwrap_or(0)
+        let tasks = || self.projections.iter().flat_map(|projection| &projection.tasks);
+        let scratch = tasks().map(|task| task.scratch_bytes(n_threads)).max().unwrap_or(0);
+        let plane = self.projections.iter().map(Projection::cell_pixels).max().unwrap_or(0) * size_of::<f32>() as u64;
+        scratch + plane
     }
 
     pub fn n_wanted(&self) -> usize {

@@ -106,6 +106,11 @@ impl Readers {
         receiver
     }
 
+    /// Takes back the flux of a cell that has been placed, for a later one.
+    pub fn recycle(&self, flux: ndarray::Array2<f32>) {
+        self.shared.combiner.recycle(flux);
+    }
+
     /// The most bytes charged at any time.
     pub fn peak_bytes(&self) -> u64 {
         self.shared.budget.peak_bytes()

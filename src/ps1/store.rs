@@ -178,7 +178,7 @@ pub fn decoding(group: &Path, shape: (usize, usize)) -> Decoding {
 /// of its own the group's description follows. Every array is read even after a failure, so that
 /// the hash covers what is there.
 pub fn join(group: &Path, arrays: [ArrayRead; 8]) -> CellRead {
-    let mut files = Files::new();
+    let mut files = Files::default();
     for (part, read) in Part::ALL.iter().zip(&arrays) {
         files.hasher.update(&[0xA5, part.band as u8, u8::from(part.is_mask)]).update(read.hash.as_bytes());
     }

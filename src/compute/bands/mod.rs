@@ -20,7 +20,7 @@ pub struct StoredBand<'a> {
 }
 
 /// Pixels summed at a time: their f64 sums stay in the first-level cache.
-const BLOCK_PX: usize = 512;
+const BLOCK_PX: usize = 1024;
 
 /// Writes the weighted sum of the fluxes of `bands` into every pixel of `flux`.
 ///

@@ -5,6 +5,7 @@
 
 use super::tiles::Chunk;
 use crate::error::{Error, ErrorKind, Result};
+use crate::ps1::pages;
 use crate::ps1::store::RawArray;
 use ndarray::{ArrayViewMut2, s};
 use std::borrow::Cow;
@@ -225,6 +226,7 @@ fn room(scratch: &mut Vec<u64>, n_bytes: usize) -> &mut [u8] {
         // The old memory goes first.
         *scratch = Vec::new();
         *scratch = vec![0; n_words];
+        pages::advise(scratch.as_mut_slice());
     }
     &mut bytemuck::cast_slice_mut(scratch)[..n_bytes]
 }

@@ -45,7 +45,7 @@ pub fn read(
     still_wanted: &(dyn Fn() -> Result<()> + Sync),
 ) -> ArrayRead {
     let dir = part.dir(group);
-    let mut files = Files::new();
+    let mut files = Files::default();
     let stamp_before = stamp::of_array(&dir);
     let array = files.array(part, &dir, shape, keep, still_wanted);
     // Files that changed while they were read have no stamp to trust.
@@ -62,16 +62,13 @@ pub fn described(group: &Path, part: Part, shape: (usize, usize)) -> Option<Arra
 }
 
 /// Files that are read and hashed one after the other.
+#[derive(Default)]
 pub struct Files {
     pub hasher: blake3::Hasher,
     pub n_bytes: u64,
 }
 
 impl Files {
-    pub fn new() -> Self {
-        Self { hasher: blake3::Hasher::new(), n_bytes: 0 }
-    }
-
     /// Adds a file's bytes to `to`, and hashes them with their length; `None` if it is not there.
     pub fn read(&mut self, path: &Path, to: &mut Vec<u8>) -> std::io::Result<Option<Range<usize>>> {
         let start = to.len();
