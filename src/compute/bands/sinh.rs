@@ -14,9 +14,8 @@ use multiversion::target::target_cfg_f;
 use std::f64::consts::LN_2;
 
 /// Largest error of sinh(v / alpha) for |v| below 1, in units of the last place of the exact value
-/// as f64; above, it may be |v| units more, from the rounding of v / alpha. At the largest flux
-/// that fits an f32 that is 1e-14, a ten-millionth of what rounding to f32 does.
-/// Measured over all sizes: 3.6 + 0.6 |v|, with fused multiply-add and without.
+/// as f64; above, it may be 2 |v| units more, from the rounding of v / alpha. At the largest flux
+/// that fits an f32 that is 4e-14, a millionth of what rounding to f32 does.
 pub const MAX_ULPS: f64 = 4.0;
 
 /// Beyond this |v| the sine is above 1e307, which no scale brings back into an f32: NaN.
@@ -174,7 +173,7 @@ mod tests {
     }
 
     fn bound(stored: f32) -> f64 {
-        MAX_ULPS + f64::from(stored.abs())
+        MAX_ULPS + 2.0 * f64::from(stored.abs())
     }
 
     fn vector(stored: &[f32]) -> Vec<f64> {
