@@ -41,7 +41,7 @@ pub fn run(
     let mut gatherer = Gatherer::new(options, readers, progress);
     let mut first_index = 0;
     for projection in &plan.projections {
-        let mut assembler = Assembler::new(options, projection, &gaussian, output, saver, progress)?;
+        let mut assembler = Assembler::new(options, projection, &gaussian, readers, output, saver, progress)?;
         for index in 0..projection.tasks.len() {
             let arrival = gatherer.gather(first_index + index)?;
             let right_is_placed = match assembler.right_neighbour(index) {
@@ -67,6 +67,7 @@ struct Assembler<'a> {
     options: &'a Options,
     projection: &'a Projection,
     gaussian: &'a Gaussian,
+    readers: &'a Readers,
     output: &'a Output,
     saver: &'a Saver,
     progress: &'a Progress,
@@ -85,6 +86,7 @@ impl<'a> Assembler<'a> {
         options: &'a Options,
         projection: &'a Projection,
         gaussian: &'a Gaussian,
+        readers: &'a Readers,
         output: &'a Output,
         saver: &'a Saver,
         progress: &'a Progress,
@@ -102,7 +104,21 @@ impl<'a> Assembler<'a> {
         let data = Encoder::new(shape, f32::NAN, options.compression.of_images())?;
         let mask = Encoder::new(shape, 0, options.compression.of_masks())?;
         let (contents, placed, making) = (Vec::new(), Vec::new(), Vec::new());
-        Ok(Self { options, projection, gaussian, output, saver, progress, rows, data, mask, contents, placed, making })
+        Ok(Self {
+            options,
+            projection,
+            gaussian,
+            readers,
+            output,
+            saver,
+            progress,
+            rows,
+            data,
+            mask,
+            contents,
+            placed,
+            making,
+        })
     }
 
     fn id(&self, index: usize) -> SkycellId {
@@ -144,7 +160,7 @@ impl<'a> Assembler<'a> {
             Rows::Canonical { window, .. } => window.place(task.id(), combined.flux.view(), right_is_placed),
             Rows::Legacy(rows) => rows.place(task.id(), combined.flux.view()),
         });
-        drop(combined.flux);
+        self.readers.recycle(combined.flux);
         let making = match task.wanted {
             false => None,
             true => {

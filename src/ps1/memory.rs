@@ -3,24 +3,20 @@
 //! Everything that exists at once has a term here. Cells in flight are charged to what the other
 //! terms leave ([`super::budget`]), and are the only term that a larger budget makes larger.
 
+use super::budget::{self, MAX_CELLS_IN_FLIGHT, MIN_CELLS_IN_FLIGHT};
 use super::legacy::LegacyRows;
 use super::plan::{Plan, Projection, Task};
+use super::reader::CELLS_COMBINED;
 use super::schedule::Schedule;
-use super::{Assembly, Options, budget};
+use super::{Assembly, Options};
 use crate::compute::gaussian::{Gaussian, Plan as Taps};
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::zarr::CHUNK_PX;
 use crate::units::ByteSize;
-
-/// Cells in flight at most: more would only wait, as one is placed at a time.
-pub const READ_AHEAD: usize = 4;
+use serde::Serialize;
 
 /// The program itself: code, stacks, lists and metadata.
 const BASE_BYTES: u64 = 40 << 20;
-
-/// What a thread holds while it decodes, besides the cells: a stored chunk's pixels, as stored and
-/// converted.
-const DECODING_BYTES: u64 = 12 << 20;
 
 /// Encoded bytes and the codec's own memory, in chunks: neither may be larger than what is encoded.
 const CHUNKS_A_THREAD: u64 = 3;
@@ -28,8 +24,24 @@ const CHUNKS_A_THREAD: u64 = 3;
 /// Bytes of a pixel of the rows.
 const PIXEL_BYTES: u64 = size_of::<f32>() as u64;
 
-/// Bytes of a coarse sample.
-const SAMPLE_BYTES: u64 = size_of::<f64>() as u64;
+/// Bytes of a coarse sample: f64 until it is blurred along y, and f32 from then on.
+const SAMPLE_BYTES: u64 = (size_of::<f64>() + size_of::<f32>()) as u64;
+
+/// Rows of pixels that a thread needs to make coarse samples, besides the ring it adds them up in.
+const SCRATCH_ROWS: usize = 2;
+
+/// What a run takes of memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Memory {
+    /// What may be used: the option, or what is free.
+    pub budget_bytes: u64,
+    /// The smallest budget that works, in whole MiB, so that it can be given as an option.
+    pub smallest_budget_bytes: u64,
+    /// The most that is expected to be used within the budget.
+    pub predicted_peak_bytes: u64,
+    /// Of the budget, what is used whatever the number of cells in flight.
+    pub fixed_bytes: u64,
+}
 
 /// The terms that do not depend on how many cells are in flight, in bytes; each is that of the projection
 /// that needs most of it, as they come one after the other.
@@ -40,6 +52,7 @@ struct Terms {
     blur: u64,
     /// Chunks that are being made, and the codec's memory.
     chunks: u64,
+    /// What stored chunks are decoded in, and the plane that is used again.
     decoding: u64,
 }
 
@@ -52,7 +65,7 @@ impl Terms {
             rows: largest(&|projection| projection.bytes_of_rows(options)),
             blur: largest(&|projection| projection.bytes_of_blur(options, gaussian.plan())),
             chunks: (n_threads + 1) * CHUNKS_A_THREAD * largest(&Projection::chunk_bytes),
-            decoding: n_threads * DECODING_BYTES,
+            decoding: plan.scratch_bytes(options.n_threads),
         }
     }
 
@@ -62,54 +75,47 @@ impl Terms {
 }
 
 impl Plan {
-    /// The bytes left for cells in flight once all else has its share.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Memory`] with the smallest budget that works.
-    pub fn check_budget(&self, options: &Options) -> Result<u64> {
-        self.bytes_for_cells(options, &Terms::of(self, options))
-    }
-
-    fn bytes_for_cells(&self, options: &Options, terms: &Terms) -> Result<u64> {
-        let total = options.memory_budget.map_or_else(budget::default_bytes, |size| size.0);
-        let cells = self.largest_tasks().into_iter().take(budget::MIN_CELLS_IN_FLIGHT);
-        let least = terms.all() + cells.map(Task::bytes).sum::<u64>();
-        if total >= least {
-            return Ok(total - terms.all());
-        }
-        let what = format!("a memory budget of {} is too small for this run", ByteSize(total));
-        // Rounded up to whole MiB, so that the advice, typed back, is accepted.
-        let needed = least.div_ceil(1 << 20);
-        Err(Error::new(ErrorKind::Memory, what).help(format!("give --memory-budget {needed}MiB or more")))
+    /// What the run takes of memory, from metadata alone; [`Plan::measure_inputs`] comes first.
+    pub fn memory(&self, options: &Options) -> Memory {
+        let budget_bytes = options.memory_budget.map_or_else(budget::default_bytes, |size| size.0);
+        let fixed_bytes = Terms::of(self, options).all();
+        let largest = self.largest_tasks();
+        let bytes_of = |n_cells: usize| largest.iter().take(n_cells).map(|task| task.bytes()).sum::<u64>();
+        // Whole MiB, so that the advice, typed back, is accepted.
+        let smallest_budget_bytes = (fixed_bytes + bytes_of(MIN_CELLS_IN_FLIGHT)).next_multiple_of(1 << 20);
+        let fits = |n_cells: &usize| fixed_bytes + bytes_of(*n_cells) <= budget_bytes;
+        let n_cells = (MIN_CELLS_IN_FLIGHT..=MAX_CELLS_IN_FLIGHT).rev().find(fits).unwrap_or(MIN_CELLS_IN_FLIGHT);
+        let in_flight = &largest[..n_cells.min(largest.len())];
+        // Some are being combined; the others wait, as stored or combined.
+        let (combining, waiting) = in_flight.split_at(CELLS_COMBINED.min(in_flight.len()));
+        let combining: u64 = combining.iter().map(|task| task.bytes()).sum();
+        let waiting: u64 = waiting.iter().map(|task| task.stored_bytes.max(task.combined_bytes())).sum();
+        let predicted_peak_bytes = fixed_bytes + combining + waiting;
+        Memory { budget_bytes, smallest_budget_bytes, predicted_peak_bytes, fixed_bytes }
     }
 
     /// As many of the largest cells as may be in flight at once.
     fn largest_tasks(&self) -> Vec<&Task> {
         let mut tasks: Vec<&Task> = self.projections.iter().flat_map(|projection| &projection.tasks).collect();
         tasks.sort_by_key(|task| std::cmp::Reverse(task.bytes()));
-        tasks.truncate(READ_AHEAD);
+        tasks.truncate(MAX_CELLS_IN_FLIGHT);
         tasks
     }
 }
 
-/// The memory that a run takes at its peak, in bytes, from metadata alone; [`Plan::measure_inputs`] comes first.
-///
-/// # Errors
-/// As [`Plan::check_budget`].
-pub fn estimate(plan: &Plan, options: &Options) -> Result<u64> {
-    let terms = Terms::of(plan, options);
-    let for_cells = plan.bytes_for_cells(options, &terms)?;
-    let largest = plan.largest_tasks();
-    let fits = |n_cells: &usize| largest.iter().take(*n_cells).map(|task| task.bytes()).sum::<u64>() <= for_cells;
-    let n_cells = (budget::MIN_CELLS_IN_FLIGHT..=READ_AHEAD).rev().find(fits);
-    let in_flight = &largest[..n_cells.unwrap_or(budget::MIN_CELLS_IN_FLIGHT).min(largest.len())];
-    // While cells are placed, some are decoded and the others wait, as stored or combined; nothing is
-    // convolved then. While rows are convolved, all cells end up combined.
-    let (decoding, waiting) = in_flight.split_at(options.n_threads.min(in_flight.len()));
-    let decoding: u64 = decoding.iter().map(|task| task.bytes()).sum();
-    let waiting: u64 = waiting.iter().map(|task| task.stored_bytes.max(task.combined_bytes())).sum();
-    let combined: u64 = in_flight.iter().map(|task| task.combined_bytes()).sum();
-    Ok((terms.all() - terms.blur - terms.chunks + decoding + waiting).max(terms.all() + combined))
+impl Memory {
+    /// The bytes left for cells in flight once all else has its share.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Memory`] with the smallest budget that works.
+    pub fn left_for_cells(&self) -> Result<u64> {
+        if self.budget_bytes >= self.smallest_budget_bytes {
+            return Ok(self.budget_bytes - self.fixed_bytes);
+        }
+        let what = format!("a memory budget of {} is too small for this run", ByteSize(self.budget_bytes));
+        let needed = self.smallest_budget_bytes >> 20;
+        Err(Error::new(ErrorKind::Memory, what).help(format!("give --memory-budget {needed}MiB or more")))
+    }
 }
 
 impl Projection {
@@ -145,14 +151,18 @@ impl Projection {
     fn bytes_of_blur(&self, options: &Options, taps: &Taps) -> u64 {
         let (n_rows, width) = self.held_rows(options);
         let n_rows = if options.assembly == Assembly::Legacy { n_rows / 2 } else { n_rows };
-        let pixels = (n_rows * width) as u64;
+        let n_threads = options.n_threads as u64;
+        let row_bytes = width as u64 * PIXEL_BYTES;
         match taps {
-            // Rows kept by the first step, at full width, and the samples of the coarse grid.
+            // The samples of the coarse grid, and the rows of pixels that each thread adds up to some of them.
+            // What a thread interpolates a chunk in is less, and comes later.
             Taps::Multirate(taps) => {
-                let kept = pixels / taps.step_px as u64;
-                (kept + kept / taps.step_px as u64) * SAMPLE_BYTES
+                let halo = taps.width() + taps.coarse.len();
+                let samples = (n_rows / taps.step_px + halo) * (width / taps.step_px + halo);
+                samples as u64 * SAMPLE_BYTES + n_threads * (taps.width() + SCRATCH_ROWS) as u64 * row_bytes
             }
-            Taps::Direct { .. } => pixels * PIXEL_BYTES,
+            // A copy without missing pixels, and rows of f64 sums.
+            Taps::Direct { .. } => (n_rows as u64 + n_threads * 2 * SCRATCH_ROWS as u64) * row_bytes,
         }
     }
 

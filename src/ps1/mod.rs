@@ -21,6 +21,7 @@ pub mod list;
 pub mod making;
 pub mod memory;
 pub mod output;
+mod pages;
 pub mod plan;
 pub mod progress;
 pub mod reader;
@@ -192,8 +193,8 @@ pub fn run(options: &Options, progress: &Arc<Progress>, rejected: &mut Vec<Rejec
     let output = Output::open(&options.output_folder())?;
     let mut plan = plan.without_finished(options, &output)?;
     plan.measure_inputs();
-    let budget_bytes = plan.check_budget(options)?;
-    let estimated_resident_bytes = memory::estimate(&plan, options)?;
+    let memory = plan.memory(options);
+    let budget_bytes = memory.left_for_cells()?;
     progress.cells_kept.store(plan.n_kept as u64, Relaxed);
     progress.cells_wanted.store(plan.n_wanted() as u64, Relaxed);
     progress.rows_wanted.store(plan.n_rows() as u64, Relaxed);
@@ -225,7 +226,7 @@ pub fn run(options: &Options, progress: &Arc<Progress>, rejected: &mut Vec<Rejec
         bytes_written: progress.bytes_written.load(Relaxed),
         peak_cell_bytes,
         memory_budget_bytes: budget_bytes,
-        estimated_resident_bytes,
+        estimated_resident_bytes: memory.predicted_peak_bytes,
         peak_resident_bytes: memory::peak_resident_bytes(),
         stages,
         backend: "cpu",

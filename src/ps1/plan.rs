@@ -1,9 +1,10 @@
 //! What a run has to do: cells by projection in the order of the assembler, and which of them are
 //! wanted. What memory that takes is [`super::memory`]'s to say.
 
-use super::combine::BYTES_PER_PX;
+use super::combine::{BYTES_PER_PX, Decoding};
 use super::list::{List, ListedCell};
 use super::output::{CellRecord, Output};
+use super::reader::CELLS_COMBINED;
 use super::store::{self, ContentHash, Stamp};
 use super::{Assembly, Options, Rejected, resume};
 use crate::error::{Error, ErrorKind, Result};
@@ -22,6 +23,8 @@ pub struct Task {
     pub wanted: bool,
     /// Of its files; 0 until [`Plan::measure_inputs`].
     pub stored_bytes: u64,
+    /// What decoding it takes; nothing until [`Plan::measure_inputs`].
+    pub decoding: Decoding,
 }
 
 impl Task {
@@ -35,9 +38,17 @@ impl Task {
         BYTES_PER_PX * (ny * nx) as u64
     }
 
-    /// Bytes of the cell in flight: its arrays as stored, plane and mask.
+    /// Bytes of the cell in flight: its arrays as stored, plane and mask. Only the last two are left
+    /// when it is combined.
     pub fn bytes(&self) -> u64 {
         self.stored_bytes + self.combined_bytes()
+    }
+
+    /// Bytes in which `n_threads` threads decode such cells, besides those of the cells: the chunks of
+    /// one tile a thread.
+    pub fn scratch_bytes(&self, n_threads: usize) -> u64 {
+        let n_tiles = CELLS_COMBINED as u64 * self.decoding.n_tiles;
+        self.decoding.tile_bytes * n_tiles.min(n_threads as u64)
     }
 }
 
@@ -128,11 +139,24 @@ impl Plan {
         Ok(self)
     }
 
-    /// Sizes of all files to read, once and in parallel: storage may be slow to tell them.
+    /// Sizes of all files to read, and what decoding them takes, from listings and descriptions only;
+    /// once and in parallel: storage may be slow to tell them.
     pub fn measure_inputs(&mut self) {
         self.projections.par_iter_mut().flat_map(|projection| &mut projection.tasks).for_each(|task| {
-            task.stored_bytes = task.group.as_deref().map_or(0, store::stored_bytes);
+            let Some(group) = task.group.as_deref() else { return };
+            task.stored_bytes = store::stored_bytes(group);
+            task.decoding = store::decoding(group, task.listed.shape);
         });
+    }
+
+    /// Bytes in which `n_threads` threads decode, whatever cells are in flight, and one plane that is
+    /// kept from one cell to the next.
+    pub fn scratch_bytes(&self, n_threads: usize) -> u64 {
+        let tasks = || self.projections.iter().flat_map(|projection| &projection.tasks);
+        let scratch = tasks().map(|task| task.scratch_bytes(n_threads)).max().unwrap_or(0);
+        let pixels = |projection: &Projection| projection.layout.cell_shape.0 * projection.layout.cell_shape.1;
+        let largest_plane = self.projections.iter().map(pixels).max().unwrap_or(0) * size_of::<f32>();
+        scratch + largest_plane as u64
     }
 
     pub fn n_wanted(&self) -> usize {
@@ -157,7 +181,7 @@ impl Projection {
     fn new(layout: Layout, input: &std::path::Path, cells: Vec<ListedCell>) -> Self {
         let task = |listed: ListedCell| {
             let group = store::find_cell(input, &listed.cell);
-            Task { listed, group, wanted: true, stored_bytes: 0 }
+            Task { listed, group, wanted: true, stored_bytes: 0, decoding: Decoding::default() }
         };
         let tasks: Vec<Task> = cells.into_iter().map(task).collect();
         let row_length = |y: u8| tasks.iter().filter(|task| task.id().y == y).count();

@@ -81,6 +81,7 @@ mod tests {
             group: None,
             wanted: wanted(index),
             stored_bytes: 0,
+            decoding: Default::default(),
         };
         let tasks = ids.iter().enumerate().map(task).collect();
         Projection { layout: Layout::new(shape, &ids).unwrap(), tasks, max_cells: 2, min_x: 0 }
