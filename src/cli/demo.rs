@@ -2,7 +2,8 @@
 
 use super::args::Common;
 use super::exit::Exit;
-use super::{ps1 as ps1_command, report};
+use super::ps1::{self as ps1_command, Watch};
+use super::report;
 use crate::compute::gaussian::Psf;
 use crate::demo::layout::Cell;
 use crate::demo::{DataRoot, write_data_root};
@@ -49,8 +50,9 @@ pub fn run(options: &Options, common: &Common) -> Result<Exit> {
         gather_timeout: Duration::from_secs(300),
         n_threads: common.n_threads(),
         memory_budget: common.memory_budget,
+        shard: None,
     };
-    let found = ps1_command::run_shown(&run, common)?;
+    let found = ps1_command::run_shown(&run, common, Watch::default())?;
     let before = cells(&made, |skycell| input_of(&made, skycell, &run))?;
     let after = cells(&made, |skycell| {
         let array = found.store.join(format!("{}_data", skycell.name));

@@ -6,7 +6,7 @@ use super::gather::Gatherer;
 use super::legacy::LegacyRows;
 use super::output::{CellRecord, Finished, InputsMissing, Owned};
 use super::plan::{Plan, Projection, Task};
-use super::progress::{Progress, Spent};
+use super::progress::{Event, Progress, Spent};
 use super::reader::{Arrival, Readers};
 use super::saver::Saver;
 use super::store::Stamp;
@@ -129,6 +129,8 @@ impl<'a> Assembler<'a> {
         match outcome {
             Ok(combined) => {
                 let flux = combined.flux.view();
+                self.progress.assembler.about(&task.listed.cell.name, task.combined_bytes());
+                self.progress.assembler.add_bytes_in(task.combined_bytes());
                 self.progress.assembler.time(Spent::Busy, || match &mut self.rows {
                     Rows::Canonical(window) => window.place(task.id(), flux, right_is_placed),
                     Rows::Legacy(rows) => rows.place(task.id(), flux),
@@ -146,6 +148,7 @@ impl<'a> Assembler<'a> {
                 self.held.push(None);
                 self.progress.cells_rejected.fetch_add(1, Relaxed);
                 rejected.push(Rejected::new(&task.listed.cell.name, &error));
+                rejected.iter().last().into_iter().for_each(|rejected| self.progress.tell(Event::Rejected(rejected)));
             }
         }
     }
@@ -226,7 +229,11 @@ impl<'a> Assembler<'a> {
         crate::interrupt::check()?;
         self.emitted[index] = true;
         if let Some(held) = self.held[index].take() {
+            let task = &self.projection.tasks[index];
+            self.progress.assembler.about(&task.listed.cell.name, task.combined_bytes());
             let finished = self.progress.assembler.time(Spent::Busy, || self.convolve(index, held))?;
+            self.progress.assembler.add_bytes_out(task.combined_bytes());
+            self.progress.assembler.add_item();
             self.progress.assembler.time(Spent::WaitingForOutput, || self.saver.save(finished))?;
         }
         let y = self.id(index).y;

@@ -14,6 +14,7 @@ pub mod assembler;
 pub mod budget;
 pub mod canonical;
 pub mod combine;
+pub mod figures;
 pub mod gather;
 pub mod ingest;
 pub mod legacy;
@@ -24,10 +25,15 @@ pub mod progress;
 pub mod reader;
 pub mod resume;
 pub mod saver;
+pub mod shard;
 pub mod store;
+pub mod survey;
+pub mod trace;
 
 pub use list::{Detector, List, ListedCell};
-pub use progress::Progress;
+pub use progress::{Event, Progress};
+pub use shard::{Shard, ShardChoice};
+pub use survey::survey;
 
 use crate::compute::gaussian::{Gaussian, Psf};
 use crate::error::{Error, ErrorKind, Result};
@@ -84,6 +90,8 @@ pub struct Options {
     pub gather_timeout: Duration,
     pub n_threads: usize,
     pub memory_budget: Option<ByteSize>,
+    /// Only this part of the cells.
+    pub shard: Option<Shard>,
 }
 
 impl Options {
@@ -160,7 +168,12 @@ pub struct Report {
     /// The most bytes of cells in flight at any time, without the assembler's rows.
     pub peak_cell_bytes: u64,
     pub memory_budget_bytes: u64,
-    pub stages: serde_json::Value,
+    #[serde(flatten)]
+    pub figures: figures::Figures,
+    /// The part of the work that this run was asked for, if not all.
+    pub shard: Option<Shard>,
+    /// Cells that the run was asked for, finished or not; 0 if its shard is empty.
+    pub asked: usize,
     pub backend: &'static str,
     pub interrupted: bool,
 }
@@ -174,14 +187,20 @@ pub struct Report {
 pub fn run(options: &Options, progress: &Arc<Progress>, rejected: &mut Vec<Rejected>) -> Result<Report> {
     options.check()?;
     let start = Instant::now();
+    let cpu_before = figures::process_cpu();
     let started = jiff::Timestamp::now();
     let plan = Plan::make(options)?;
     rejected.clone_from(&plan.rejected);
+    rejected.iter().for_each(|rejected| progress.tell(Event::Rejected(rejected)));
+    let asked = plan.n_wanted();
     let output = Output::open(&options.output_folder())?;
     let mut plan = plan.without_finished(options, &output)?;
     plan.measure_inputs();
     let budget_bytes = plan.check_budget(options)?;
-    progress.cells_kept.store(plan.n_kept as u64, Relaxed);
+    progress.cells_kept.store(plan.kept.len() as u64, Relaxed);
+    for cell in &plan.kept {
+        progress.tell(Event::Kept { name: &cell.name, projection: cell.id.projection });
+    }
     progress.cells_wanted.store(plan.n_wanted() as u64, Relaxed);
     progress.rows_wanted.store(plan.n_rows() as u64, Relaxed);
     progress.cells_rejected.store(plan.rejected.len() as u64, Relaxed);
@@ -195,25 +214,22 @@ pub fn run(options: &Options, progress: &Arc<Progress>, rejected: &mut Vec<Rejec
     let (done, saved) = saver.finish();
     let interrupted = crate::interrupt::signal().is_some();
 
-    let stages = json!({
-        "reader": progress.reader.seconds(),
-        "preprocessor": progress.preprocessor.seconds(),
-        "assembler": progress.assembler.seconds(),
-        "saver": progress.saver.seconds(),
-    });
+    let seconds = start.elapsed().as_secs_f64();
     let report = Report {
         written: done.len(),
-        kept: plan.n_kept,
+        kept: plan.kept.len(),
         left: plan.n_left(&done, rejected),
         rejected: rejected.clone(),
         store: output.store(),
         metadata: output.metadata_path(),
-        seconds: start.elapsed().as_secs_f64(),
+        seconds,
         bytes_read: progress.bytes_read.load(Relaxed),
         bytes_written: progress.bytes_written.load(Relaxed),
         peak_cell_bytes,
         memory_budget_bytes: budget_bytes,
-        stages,
+        figures: figures::Figures::of(progress, options.n_threads, seconds, cpu_before),
+        shard: options.shard,
+        asked,
         backend: "cpu",
         interrupted,
     };

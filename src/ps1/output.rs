@@ -86,13 +86,18 @@ struct CellEntry {
 }
 
 impl Output {
+    /// The output in a folder that may not be there yet; makes nothing.
+    pub fn at(folder: &Path) -> Self {
+        Self { folder: folder.to_path_buf() }
+    }
+
     /// Makes the folder and the store's root group where they are missing, and removes what a
     /// killed run has left half written.
     ///
     /// # Errors
     /// [`ErrorKind::Io`] or [`ErrorKind::NoSpace`] if that is not allowed.
     pub fn open(folder: &Path) -> Result<Self> {
-        let output = Self { folder: folder.to_path_buf() };
+        let output = Self::at(folder);
         let store = output.store();
         zarr::write_group(&store)?;
         publish::remove_stale(&store)?;
@@ -149,6 +154,11 @@ impl Output {
         let data = zarr::stage_array(&self.array(&cell.record.name, "data"), cell.flux.view(), f32::NAN, &attributes)?;
         mask.publish(true)?;
         data.publish(true)
+    }
+
+    /// Bytes of a cell's two arrays as they lie on the disk, from metadata only.
+    pub fn stored_bytes(&self, name: &str) -> u64 {
+        ["data", "mask"].map(|suffix| super::store::bytes_below(&self.array(name, suffix))).iter().sum()
     }
 
     /// Contents known from earlier runs: name to stamp and hash of the inputs.

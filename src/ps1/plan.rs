@@ -7,7 +7,7 @@ use super::output::{CellRecord, Output};
 use super::store::{self, ContentHash, Stamp};
 use super::{Assembly, Options, Rejected, budget, legacy, resume};
 use crate::error::{Error, ErrorKind, Result};
-use crate::skycell::{Layout, SkycellId};
+use crate::skycell::{Layout, Skycell, SkycellId};
 use crate::units::ByteSize;
 use rayon::prelude::*;
 use std::collections::HashSet;
@@ -57,14 +57,29 @@ pub struct Projection {
 pub struct Plan {
     pub projections: Vec<Projection>,
     pub rejected: Vec<Rejected>,
-    pub n_kept: usize,
+    /// Cells that [`Plan::without_finished`] has left out.
+    pub kept: Vec<Skycell>,
+}
+
+/// What a run takes of memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Memory {
+    /// What may be used: the option, or what is free.
+    pub budget_bytes: u64,
+    /// The smallest budget that works, in whole MiB, so that it can be given as an option.
+    pub smallest_budget_bytes: u64,
+    /// The most that is expected to be used within the budget.
+    pub predicted_peak_bytes: u64,
+    /// Of the budget, what is used whatever the number of cells in flight.
+    pub fixed_bytes: u64,
 }
 
 /// Convolved cells that exist at once: being blurred, waiting, being written.
 const OUTPUTS_IN_FLIGHT: u64 = 3;
 
 impl Plan {
-    /// Reads the list and finds the cells in the store; reads no pixels.
+    /// Reads the list and finds the cells in the store; reads no pixels. Of a shard it is the part, whatever is
+    /// finished, with the cells that influence it.
     ///
     /// # Errors
     /// If the list or the store is not there, or a projection asked for is not in the list.
@@ -94,7 +109,27 @@ impl Plan {
                 Err(error) => rejected.push(Rejected::new(&format!("projection {number}"), &error.file(&list_path))),
             }
         }
-        Ok(Self { projections: planned, rejected, n_kept: 0 })
+        let mut plan = Self { projections: planned, rejected, kept: Vec::new() };
+        plan.take_shard(options);
+        Ok(plan)
+    }
+
+    /// Wants only the cells of the shard asked for: rows stay together where they can, since a cell's neighbours
+    /// are read with it.
+    fn take_shard(&mut self, options: &Options) {
+        let Some(shard) = options.shard else { return };
+        let rows =
+            self.projections.iter().flat_map(|projection| projection.tasks.chunk_by(|a, b| a.id().y == b.id().y));
+        let part = shard.part(&rows.map(<[Task]>::len).collect::<Vec<_>>());
+        let tasks = self.projections.iter_mut().flat_map(|projection| &mut projection.tasks);
+        tasks.enumerate().for_each(|(index, task)| task.wanted = part.contains(&index));
+        self.drop_unneeded(options);
+    }
+
+    /// Leaves out cells that no wanted cell needs.
+    pub(super) fn drop_unneeded(&mut self, options: &Options) {
+        self.projections.iter_mut().for_each(|projection| projection.drop_unneeded(options));
+        self.projections.retain(|projection| !projection.tasks.is_empty());
     }
 
     /// Leaves out cells that are finished with the same inputs and parameters, and cells that
@@ -108,8 +143,7 @@ impl Plan {
         }
         let known = output.known_inputs();
         for projection in &mut self.projections {
-            let records = projection.tasks.iter().map(|task| output.finished(&task.listed.cell.name));
-            let records: Vec<_> = records.collect::<Result<_>>()?;
+            let records = projection.finished(output)?;
             if records.iter().all(Option::is_none) {
                 continue;
             }
@@ -123,12 +157,13 @@ impl Plan {
             };
             let finished: Vec<bool> = projection.tasks.iter().zip(&records).map(is_finished).collect();
             for (task, finished) in projection.tasks.iter_mut().zip(finished) {
-                task.wanted = !finished;
-                self.n_kept += usize::from(finished);
+                if task.wanted && finished {
+                    task.wanted = false;
+                    self.kept.push(task.listed.cell.clone());
+                }
             }
-            projection.drop_unneeded(options);
         }
-        self.projections.retain(|projection| !projection.tasks.is_empty());
+        self.drop_unneeded(options);
         Ok(self)
     }
 
@@ -161,16 +196,25 @@ impl Plan {
     /// # Errors
     /// [`ErrorKind::Memory`] with the smallest budget that works.
     pub fn check_budget(&self, options: &Options) -> Result<u64> {
-        let total = options.memory_budget.map_or_else(budget::default_bytes, |size| size.0);
-        let fixed = self.projections.iter().map(|projection| projection.fixed_bytes(options)).max().unwrap_or(0);
-        let cells = self.projections.iter().map(Projection::bytes_of_two_cells).max().unwrap_or(0);
-        if total >= fixed + cells {
-            return Ok(total - fixed);
+        let memory = self.memory(options);
+        if memory.budget_bytes >= memory.smallest_budget_bytes {
+            return Ok(memory.budget_bytes - memory.fixed_bytes);
         }
-        let what = format!("a memory budget of {} is too small for this run", ByteSize(total));
-        // Rounded up to whole MiB, so that the advice, typed back, is accepted.
-        let needed = (fixed + cells).div_ceil(1 << 20);
+        let what = format!("a memory budget of {} is too small for this run", ByteSize(memory.budget_bytes));
+        let needed = memory.smallest_budget_bytes >> 20;
         Err(Error::new(ErrorKind::Memory, what).help(format!("give --memory-budget {needed}MiB or more")))
+    }
+
+    /// What the run takes of memory, once [`Plan::measure_inputs`] has seen the inputs.
+    pub fn memory(&self, options: &Options) -> Memory {
+        let budget_bytes = options.memory_budget.map_or_else(budget::default_bytes, |size| size.0);
+        let fixed_bytes = self.projections.iter().map(|projection| projection.fixed_bytes(options)).max().unwrap_or(0);
+        let two_cells = self.projections.iter().map(Projection::bytes_of_two_cells).max().unwrap_or(0);
+        let smallest_budget_bytes = (fixed_bytes + two_cells).next_multiple_of(1 << 20);
+        // Cells in flight take what the budget leaves, but no more than there are.
+        let all_cells: u64 = self.projections.iter().flat_map(|projection| &projection.tasks).map(Task::bytes).sum();
+        let in_flight = all_cells.min(budget_bytes.saturating_sub(fixed_bytes)).max(two_cells.min(all_cells));
+        Memory { budget_bytes, smallest_budget_bytes, predicted_peak_bytes: fixed_bytes + in_flight, fixed_bytes }
     }
 }
 
@@ -185,6 +229,15 @@ impl Projection {
         let max_cells = tasks.iter().map(|task| row_length(task.id().y)).max().unwrap_or(0);
         let min_x = tasks.iter().map(|task| task.id().x).min().unwrap_or(0);
         Self { layout, tasks, max_cells, min_x }
+    }
+
+    /// The records of finished cells among those wanted, by task.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Exists`] if the output holds an array of another program.
+    pub(super) fn finished(&self, output: &Output) -> Result<Vec<Option<CellRecord>>> {
+        let of = |task: &Task| if task.wanted { output.finished(&task.listed.cell.name) } else { Ok(None) };
+        self.tasks.iter().map(of).collect()
     }
 
     /// The distinct y of the tasks that `filter` takes, ascending.

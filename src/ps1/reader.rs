@@ -67,6 +67,8 @@ impl Readers {
             stopped: AtomicBool::new(false),
             progress,
         });
+        let budget = Arc::clone(&shared.budget);
+        shared.progress.set_bytes_in_flight(move || budget.used_bytes());
         // The budget bounds the bytes; the capacities only keep the threads apart.
         let n_threads = options.n_threads.min(shared.tasks.len()).max(1);
         let (raw_sender, raw_receiver) = crossbeam_channel::bounded(n_threads);
@@ -146,7 +148,9 @@ fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
 fn read_all(shared: &Shared, raw: &Sender<RawArrival>, failures: &Sender<Arrival>) {
     let clock = &shared.progress.reader;
     while let Some((index, charge)) = clock.time(Spent::WaitingForInput, || shared.take()) {
+        clock.about(&shared.tasks[index].listed.cell.name, shared.tasks[index].stored_bytes);
         let read = clock.time(Spent::Busy, || read_one(shared, index));
+        clock.add_item();
         let sent = clock.time(Spent::WaitingForOutput, || match read {
             CellRead { hash, stamp, cell: Err(error), .. } => {
                 failures.send(Arrival { index, hash, stamp, outcome: Err(error), charge: None }).is_ok()
@@ -169,13 +173,19 @@ fn read_one(shared: &Shared, index: usize) -> CellRead {
     let read = guarded(|| Ok(store::read(group, task.listed.shape, &|| shared.still_wanted())))
         .unwrap_or_else(|error| CellRead { hash: ContentHash::absent(), stamp: None, n_bytes: 0, cell: Err(error) });
     shared.progress.bytes_read.fetch_add(read.n_bytes, Relaxed);
+    shared.progress.reader.add_bytes_in(read.n_bytes);
+    shared.progress.reader.add_bytes_out(read.n_bytes);
     read
 }
 
 fn combine_all(shared: &Shared, raw: &Receiver<RawArrival>, sender: &Sender<Arrival>) {
     let clock = &shared.progress.preprocessor;
     while let Ok(RawArrival { index, read, charge }) = clock.time(Spent::WaitingForInput, || raw.recv()) {
+        clock.about(&shared.tasks[index].listed.cell.name, read.n_bytes);
+        clock.add_bytes_in(read.n_bytes);
         let arrival = clock.time(Spent::Busy, || combine_one(shared, index, read, Some(charge)));
+        clock.add_bytes_out(if arrival.outcome.is_ok() { shared.tasks[index].combined_bytes() } else { 0 });
+        clock.add_item();
         if !clock.time(Spent::WaitingForOutput, || sender.send(arrival).is_ok()) {
             return;
         }

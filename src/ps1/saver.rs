@@ -2,7 +2,7 @@
 
 use super::combine::BYTES_PER_PX;
 use super::output::{CellRecord, Finished, Output};
-use super::progress::{Progress, Spent};
+use super::progress::{Event, Progress, Spent};
 use super::reader::spawn;
 use super::store::Stamp;
 use crate::error::{Error, ErrorKind, Result};
@@ -54,12 +54,17 @@ fn save_all(output: &Output, cells: &Receiver<Finished>, progress: &Progress) ->
     let mut last_note = Instant::now();
     let clock = &progress.saver;
     while let Ok(cell) = clock.time(Spent::WaitingForInput, || cells.recv()) {
+        let bytes = BYTES_PER_PX * cell.flux.len() as u64;
+        clock.about(&cell.record.name, bytes);
+        clock.add_bytes_in(bytes);
         if let Err(error) = clock.time(Spent::Busy, || output.write(&cell)) {
             return (done, Err(error));
         }
-        let bytes = BYTES_PER_PX * cell.flux.len() as u64;
+        clock.add_bytes_out(output.stored_bytes(&cell.record.name));
+        clock.add_item();
         progress.bytes_written.fetch_add(bytes, Relaxed);
         progress.cells_done.fetch_add(1, Relaxed);
+        progress.tell(Event::Written { name: &cell.record.name, projection: cell.record.projection });
         done.push((cell.record, cell.stamp));
         if last_note.elapsed() >= BETWEEN_NOTES {
             // What a kill would lose are stamps; it is no reason to stop if they cannot be kept.

@@ -97,11 +97,22 @@ pub struct CellRead {
 
 /// Bytes of the skycell's files as stored, from metadata only.
 pub fn stored_bytes(group: &Path) -> u64 {
-    arrays(group)
-        .flat_map(|(_, _, dir)| files_below(&dir))
-        .filter_map(|file| file.metadata().ok())
-        .map(|m| m.len())
-        .sum()
+    arrays(group).map(|(_, _, dir)| bytes_below(&dir)).sum()
+}
+
+/// Bytes of all files below a directory, from metadata only.
+pub fn bytes_below(dir: &Path) -> u64 {
+    files_below(dir).iter().filter_map(|file| file.metadata().ok()).map(|metadata| metadata.len()).sum()
+}
+
+/// The arrays that a skycell lacks: bands, and masks of bands.
+pub fn missing_arrays(group: &Path) -> (Vec<Band>, Vec<Band>) {
+    let is_there = |dir: &Path| ["zarr.json", ".zarray"].iter().any(|name| dir.join(name).is_file());
+    let missing = |of_masks: bool| {
+        let absent = arrays(group).filter(|(_, is_mask, dir)| *is_mask == of_masks && !is_there(dir));
+        absent.map(|(band, _, _)| band).collect()
+    };
+    (missing(false), missing(true))
 }
 
 /// The stamp of a skycell's files, without reading them.
