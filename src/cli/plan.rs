@@ -54,7 +54,7 @@ fn print(survey: &Survey) {
         memory.smallest_budget_bytes >> 20
     ));
     if let Some(shard) = survey.shard {
-        let what = if totals.cells == 0 { "it is empty, there is nothing to do" } else { "of this part of the cells" };
+        let what = if totals.cells == 0 { "it is empty, there is nothing to do" } else { "the table shows it alone" };
         report::line(&format!("shard {shard}: {what}"));
     }
     report::line(&format!("results: {}", survey.output.display()));

@@ -181,15 +181,21 @@ pub fn run(options: &Options, common: &Common) -> crate::Result<Exit> {
         };
     }
     let found = run_shown(&options.to_library(common)?, common, options.watch())?;
-    if common.json {
-        report::object(&serde_json::to_value(&found).expect("reports have text keys only"));
-    } else {
-        summary(&found);
-    }
+    show(&found, common);
     Ok(exit_of(&found))
 }
 
-fn exit_of(found: &Report) -> Exit {
+/// Prints how a run ended, as text or as JSON.
+pub fn show(found: &Report, common: &Common) {
+    if common.json {
+        report::object(&serde_json::to_value(found).expect("reports have text keys only"));
+    } else {
+        summary(found);
+    }
+}
+
+/// The exit code of a run that came to a report.
+pub fn exit_of(found: &Report) -> Exit {
     // A shard without cells is done when it finds out.
     Exit::of_run(found.interrupted, found.written + found.kept + usize::from(found.asked == 0), found.rejected.len())
 }
@@ -227,18 +233,18 @@ pub fn run_shown(options: &ps1::Options, common: &Common, watch: Watch<'_>) -> c
 /// Prints what was done, and where the time of each stage went.
 pub fn summary(found: &Report) {
     let state = if found.interrupted { "stopped" } else { "done" };
+    let of_shard = found.shard.map_or_else(String::new, |shard| match found.asked {
+        0 => format!(", shard {shard} is empty"),
+        _ => format!(", shard {shard}"),
+    });
     report::line(&format!(
-        "{state}: {} cells written, {} kept, {} rejected, {} left, in {:.1} s",
+        "{state}{of_shard}: {} cells written, {} kept, {} rejected, {} left, in {:.1} s",
         found.written,
         found.kept,
         found.rejected.len(),
         found.left,
         found.seconds
     ));
-    if let Some(shard) = found.shard {
-        let what = if found.asked == 0 { "it is empty, there is nothing to do" } else { "of this part of the cells" };
-        report::line(&format!("shard {shard}: {what}"));
-    }
     report::line(&format!(
         "read {}, wrote {} (before compression), at most {} of cells in flight, at most {} of memory in all",
         ByteSize(found.bytes_read),
