@@ -69,7 +69,7 @@ pub fn bytes_to_write(root: &Path, sky: &Sky) -> u64 {
 ///
 /// Pixels of a real stack take 3.0 bytes (240 x 240 px of a PS1 i band file, zstd 3), those of this sky more because
 /// its noise spans more steps.
-const STORED_BYTES_PER_PX: [f64; 2] = [3.4, 3.9];
+const STORED_BYTES_PER_PX: [f64; 2] = [3.4, 3.7];
 
 fn make_dir(dir: &Path) -> Result<()> {
     fs::create_dir_all(dir).map_err(|cause| Error::io("make the directory", dir, cause))

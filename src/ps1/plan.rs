@@ -224,7 +224,7 @@ impl Projection {
             let group = store::find_cell(input, &listed.cell);
             Task { listed, group, wanted: true, stored_bytes: 0 }
         };
-        let tasks: Vec<Task> = cells.into_iter().map(task).collect();
+        let tasks: Vec<Task> = cells.into_par_iter().map(task).collect();
         let row_length = |y: u8| tasks.iter().filter(|task| task.id().y == y).count();
         let max_cells = tasks.iter().map(|task| row_length(task.id().y)).max().unwrap_or(0);
         let min_x = tasks.iter().map(|task| task.id().x).min().unwrap_or(0);
