@@ -118,14 +118,19 @@ fn a_plan_knows_what_is_finished_and_what_it_cannot_know() {
 
 #[test]
 fn four_shards_at_once_make_what_one_run_makes() {
-    for (assembly, cells) in [("canonical", square(4)), ("legacy", RAGGED.to_vec())] {
+    // Cells 640 px apart or more are out of each other's reach with a narrow PSF.
+    let scattered = [(0, 0), (0, 1), (0, 8), (0, 9), (9, 0), (9, 1), (9, 8), (9, 9)];
+    let narrow = ["--psf-sigma", "10", "--psf-radius", "30"];
+    let legacy = ["--assembly", "legacy"];
+    for (cells, options) in [(square(4), [].as_slice()), (scattered.to_vec(), &narrow), (RAGGED.to_vec(), &legacy)] {
         let root = TestRoot::new(&cells);
         let_files_age();
         let alone = root.path().join("alone");
-        run(&mut root.ps1(&["--assembly", assembly, "--output", alone.to_str().unwrap()]), 0);
+        let whole = run(root.ps1(options).args(["--output", alone.to_str().unwrap()]), 0);
         let start = |index: usize| {
-            let options = ["--assembly", assembly, "--threads", "1", "--shard", &format!("{index}/4")];
-            root.ps1(&options).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+            let mut shard = root.ps1(options);
+            shard.args(["--threads", "1", "--shard", &format!("{index}/4")]);
+            shard.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
         };
         let children: Vec<_> = (1..=4).map(start).collect();
         let mut written = Vec::new();
@@ -133,6 +138,8 @@ fn four_shards_at_once_make_what_one_run_makes() {
             let (code, json) = outcome(&child.wait_with_output().unwrap());
             assert_eq!((code, number(&json, "kept")), (0, 0), "{json}");
             written.push(number(&json, "written"));
+            let reads_all = number(&json, "bytes_read") == number(&whole, "bytes_read");
+            assert_eq!(reads_all, options != narrow, "a shard reads what reaches its cells: {json}");
         }
         let share = cells.len() as u64 / 4;
         assert_eq!(written.iter().sum::<u64>(), cells.len() as u64, "{written:?}");
@@ -142,10 +149,10 @@ fn four_shards_at_once_make_what_one_run_makes() {
         let found = root.stored_bytes();
         assert_eq!(found.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>());
         for (name, bytes) in &expected {
-            assert!(found[name] == *bytes, "{assembly}: {} differs", name.display());
+            assert!(found[name] == *bytes, "{options:?}: {} differs", name.display());
         }
         assert_eq!(cells_of(&root.output_folder()), cells_of(&alone));
-        let json = run(&mut root.ps1(&["--assembly", assembly]), 0);
+        let json = run(&mut root.ps1(options), 0);
         assert_eq!((number(&json, "written"), number(&json, "kept")), (0, cells.len() as u64));
     }
 }
