@@ -2,8 +2,8 @@
 
 use super::args::Common;
 use super::exit::Exit;
-use super::ps1::{self as ps1_command, Watch};
-use super::report;
+use super::ps1::{Watch, run_shown};
+use super::{report, summary};
 use crate::compute::gaussian::Psf;
 use crate::demo::layout::{Cell, Layout};
 use crate::demo::sky::{Depth, Sky};
@@ -87,7 +87,7 @@ pub fn run(options: &Options, common: &Common) -> Result<Exit> {
         memory_budget: common.memory_budget,
         shard: None,
     };
-    let found = ps1_command::run_shown(&run, common, Watch::default())?;
+    let found = run_shown(&run, common, Watch::default())?;
     if !common.json {
         report::line(&format!(
             "made {n_cells} skycells of projection 2556 with stars and galaxies in {seconds_to_make:.1} s"
@@ -95,11 +95,11 @@ pub fn run(options: &Options, common: &Common) -> Result<Exit> {
     }
     if options.full_size || found.interrupted {
         // A picture would need all cells in memory at once.
-        ps1_command::show(&found, common);
+        summary::show(&found, common);
     } else {
         compare(&made, &run, &found, common, &options.data_root)?;
     }
-    Ok(ps1_command::exit_of(&found))
+    Ok(summary::exit_of(&found))
 }
 
 impl Options {
@@ -156,7 +156,7 @@ fn compare(made: &DataRoot, run: &ps1::Options, found: &Report, common: &Common,
         json["after"] = serde_json::json!({"peak": figures.after.peak, "n_nan": figures.after.n_nan});
         report::object(&json);
     } else {
-        ps1_command::summary(found);
+        summary::summary(found);
         report::line("                 peak flux   mean flux       NaN pixels");
         for (name, figure) in [("bands added", &figures.before), ("convolved", &figures.after)] {
             report::line(&format!("{name:<14} {:>11.4} {:>11.6} {:>16}", figure.peak, figure.mean, figure.n_nan));

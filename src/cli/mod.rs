@@ -18,6 +18,7 @@ mod plan;
 mod preview;
 mod progress;
 mod ps1;
+mod summary;
 
 use args::{Args, Command};
 use clap::Parser;
