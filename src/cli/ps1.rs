@@ -7,7 +7,6 @@ use super::summary::{exit_of, show};
 use super::{lines, plan, report};
 use crate::compute::gaussian::Psf;
 use crate::error::{Error, ErrorKind};
-use crate::image::publish;
 use crate::ps1::combine::Recipe;
 use crate::ps1::trace::{Sampler, Trace};
 use crate::ps1::{self, Assembly, Detector, Progress, Report, ShardChoice};
@@ -199,7 +198,7 @@ pub struct Watch<'a> {
 /// As [`ps1::run`]; if only the trace cannot be written, as [`Trace::write`].
 pub fn run_shown(options: &ps1::Options, common: &Common, watch: Watch<'_>) -> crate::Result<Report> {
     if let Some(path) = watch.trace {
-        publish::ensure_free(path, true)?;
+        Trace::ensure_replaceable(path)?;
     }
     let trace = watch.trace.map(|path| (path, Arc::new(Trace::new())));
     let observer = watch.json_lines.then(|| lines::observer());

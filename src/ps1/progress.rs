@@ -227,6 +227,19 @@ mod tests {
     }
 
     #[test]
+    fn parts_of_busy_time_are_spans_of_the_stage_too() {
+        let trace = Arc::new(Trace::new());
+        let progress = Progress::watched(None, Some(&trace));
+        progress.saver.about("skycell.2556.080", 9);
+        progress.saver.time(Spent::Busy, || progress.saver.span("encode", "skycell.2556.080", || ()));
+        let json = trace.to_json();
+        let spans: Vec<_> = json["traceEvents"].as_array().unwrap().iter().filter(|event| event["ph"] == "X").collect();
+        let names: Vec<_> = spans.iter().map(|span| (span["cat"].as_str(), span["name"].as_str())).collect();
+        assert_eq!(names, [(Some("saver"), Some("encode")), (Some("saver"), Some("busy"))]);
+        assert_eq!(spans[1]["args"]["bytes"], 9);
+    }
+
+    #[test]
     fn without_a_trace_a_booking_costs_next_to_nothing() {
         let clock = StageClock::default();
         let n = 100_000;

@@ -4,10 +4,11 @@
 //! them. All is kept in memory, up to a limit, and written as one file at the end of the run. Source of the form:
 //! the "Trace Event Format" document of the Chromium project, in its JSON object form.
 
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::image::publish;
 use serde_json::{Value, json};
 use std::collections::HashMap;
+use std::io::Read;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,6 +17,8 @@ use std::time::{Duration, Instant};
 
 /// Spans and samples kept: some 100 MB in memory. What comes later is only counted.
 const MAX_EVENTS: usize = 1_000_000;
+/// How every trace of this program begins: keys are written in the order of the alphabet.
+const HEAD: &[u8; 19] = b"{\"displayTimeUnit\":";
 /// Time between two samples of the counters.
 const BETWEEN_SAMPLES: Duration = Duration::from_millis(20);
 
@@ -113,7 +116,25 @@ impl Trace {
         self.lock().add(Event::Counters { at: Instant::now(), bytes_in_flight, memory_bytes });
     }
 
-    /// Writes all that was recorded as one JSON object; the file appears whole or not at all.
+    /// Refuses a place where a trace cannot go, before the work: an earlier trace may be replaced, other files not.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Exists`] for another file; as [`publish::ensure_free`] where there is no folder.
+    pub fn ensure_replaceable(path: &Path) -> Result<()> {
+        publish::ensure_free(path, true)?;
+        let mut start = [0; HEAD.len()];
+        let read = std::fs::File::open(path).and_then(|mut file| file.read_exact(&mut start));
+        match read {
+            Ok(()) if start == *HEAD => Ok(()),
+            Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            _ => Err(Error::new(ErrorKind::Exists, "a file that is no trace is there already")
+                .file(path)
+                .help("choose another --trace file, or remove this one")),
+        }
+    }
+
+    /// Writes all that was recorded as one JSON object; the file appears whole or not at all, in place of an earlier
+    /// one.
     ///
     /// # Errors
     /// As [`publish::write_file`].
@@ -121,7 +142,7 @@ impl Trace {
         publish::write_file(path, self.to_json().to_string().as_bytes(), true)
     }
 
-    fn to_json(&self) -> Value {
+    pub(super) fn to_json(&self) -> Value {
         let state = self.lock();
         let pid = std::process::id();
         let mut events = vec![json!({
@@ -251,6 +272,20 @@ mod tests {
         assert_eq!(spans[1]["args"], json!({"name": "skycell.2556.080", "bytes": 7}));
         assert!(spans[1]["dur"].as_f64().unwrap() >= spans[0]["dur"].as_f64().unwrap());
         assert!(spans[0]["dur"].as_f64().unwrap() > 1e3, "times are in microseconds");
+    }
+
+    #[test]
+    fn a_trace_replaces_a_trace_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("trace.json");
+        for _ in 0..2 {
+            Trace::ensure_replaceable(&path).unwrap();
+            Trace::new().write(&path).unwrap();
+        }
+        for other in ["", "SIMPLE  =                    T"] {
+            std::fs::write(&path, other).unwrap();
+            assert_eq!(Trace::ensure_replaceable(&path).unwrap_err().kind(), ErrorKind::Exists);
+        }
     }
 
     #[test]
