@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 /// Spans and samples kept: some 100 MB in memory. What comes later is only counted.
 const MAX_EVENTS: usize = 1_000_000;
-/// How every trace of this program begins: keys are written in the order of the alphabet.
+/// How every trace of this program begins.
 const HEAD: &[u8; 19] = b"{\"displayTimeUnit\":";
 /// Time between two samples of the counters.
 const BETWEEN_SAMPLES: Duration = Duration::from_millis(20);
@@ -158,8 +158,9 @@ impl Trace {
         }
         events.extend(state.events.iter().map(|event| self.event_json(pid, event)));
         json!({
-            "traceEvents": events,
+            // First, so that every trace begins as HEAD says.
             "displayTimeUnit": "ms",
+            "traceEvents": events,
             "otherData": {"program": concat!("skycache-gpu ", env!("CARGO_PKG_VERSION")), "n_dropped": state.n_dropped},
         })
     }
@@ -221,8 +222,12 @@ impl Sampler {
         let over = Arc::new(AtomicBool::new(false));
         let until = Arc::clone(&over);
         let sample = move || {
-            while !until.load(Relaxed) {
+            loop {
+                // Once at least, and once at the end.
                 trace.sample(bytes_in_flight());
+                if until.load(Relaxed) {
+                    break;
+                }
                 std::thread::park_timeout(BETWEEN_SAMPLES);
             }
         };
