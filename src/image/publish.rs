@@ -146,6 +146,14 @@ pub fn write_file(path: &Path, bytes: &[u8], overwrite: bool) -> Result<()> {
     staged.publish(overwrite)
 }
 
+/// Bytes that may still be written where `path` is or will be; `None` where the system does not tell.
+pub fn free_space(path: &Path) -> Option<u64> {
+    let here = std::path::absolute(path).ok()?;
+    let there = here.ancestors().find(|ancestor| ancestor.exists())?;
+    let disk = rustix::fs::statvfs(there).ok()?;
+    disk.f_bavail.checked_mul(disk.f_frsize)
+}
+
 /// Refuses an output path early: taken and not to be overwritten, or neither a file nor a directory.
 ///
 /// # Errors

@@ -9,7 +9,7 @@ use super::legacy::LegacyRows;
 use super::making::{Context, Facts, Making};
 use super::output::{Output, Part, StagedCell};
 use super::plan::{Plan, Projection, Task};
-use super::progress::{Progress, Spent};
+use super::progress::{Event, Progress, Spent};
 use super::reader::{Arrival, Readers};
 use super::saver::Saver;
 use super::schedule::Schedule;
@@ -152,10 +152,14 @@ impl<'a> Assembler<'a> {
             Err(error) => {
                 self.making.push(None);
                 self.progress.cells_rejected.fetch_add(1, Relaxed);
-                rejected.push(Rejected::new(&task.listed.cell.name, &error));
+                let refused = Rejected::new(&task.listed.cell.name, &error);
+                self.progress.tell(Event::Rejected(&refused));
+                rejected.push(refused);
                 return Ok(());
             }
         };
+        self.progress.assembler.about(&task.listed.cell.name, task.combined_bytes());
+        self.progress.assembler.add_bytes_in(task.combined_bytes());
         self.progress.assembler.time(Spent::Busy, || match &mut self.rows {
             Rows::Canonical { window, .. } => window.place(task.id(), combined.flux.view(), right_is_placed),
             Rows::Legacy(rows) => rows.place(task.id(), combined.flux.view()),
@@ -213,6 +217,7 @@ impl<'a> Assembler<'a> {
         let Some(bytes) = bytes else { return Ok(()) };
         self.progress.assembler.time(Spent::WaitingForOutput, || staged.store(part, chunk, &bytes))?;
         self.progress.bytes_written.fetch_add(bytes.len() as u64, Relaxed);
+        self.progress.assembler.add_bytes_out(bytes.len() as u64);
         Ok(())
     }
 
@@ -294,6 +299,7 @@ impl<'a> Assembler<'a> {
         for index in 0..self.making.len() {
             if let Some(whole) = self.making[index].take_if(|making| making.is_whole()) {
                 let finished = whole.finish(index, &self.context(), &self.data, &self.mask)?;
+                self.progress.assembler.add_item();
                 self.progress.assembler.time(Spent::WaitingForOutput, || self.saver.save(finished))?;
                 self.count_row(self.id(index).y);
             }

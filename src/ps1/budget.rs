@@ -66,6 +66,11 @@ impl Budget {
         Ok(Charge { budget: Arc::clone(self), bytes })
     }
 
+    /// Bytes charged now.
+    pub fn used_bytes(&self) -> u64 {
+        self.lock().used_bytes
+    }
+
     /// The most bytes charged at any time.
     pub fn peak_bytes(&self) -> u64 {
         self.lock().peak_bytes

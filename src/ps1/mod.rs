@@ -14,6 +14,7 @@ pub mod assembler;
 pub mod budget;
 pub mod canonical;
 pub mod combine;
+pub mod figures;
 pub mod gather;
 pub mod ingest;
 pub mod legacy;
@@ -28,11 +29,16 @@ pub mod reader;
 pub mod resume;
 pub mod saver;
 pub mod schedule;
+pub mod shard;
 pub mod store;
 pub mod strips;
+pub mod survey;
+pub mod trace;
 
 pub use list::{Detector, List, ListedCell};
-pub use progress::Progress;
+pub use progress::{Event, Progress};
+pub use shard::{Shard, ShardChoice};
+pub use survey::survey;
 
 use crate::compute::gaussian::Psf;
 use crate::error::{Error, ErrorKind, Result};
@@ -91,6 +97,8 @@ pub struct Options {
     pub memory_budget: Option<ByteSize>,
     /// Compression of the results; it changes no pixel, and finished cells are kept whatever theirs is.
     pub compression: Compression,
+    /// Only this part of the cells.
+    pub shard: Option<Shard>,
 }
 
 impl Options {
@@ -173,7 +181,12 @@ pub struct Report {
     pub estimated_resident_bytes: u64,
     /// The most memory that the process had in use, as the system counts it.
     pub peak_resident_bytes: u64,
-    pub stages: serde_json::Value,
+    #[serde(flatten)]
+    pub figures: figures::Figures,
+    /// The part of the work that this run was asked for, if not all.
+    pub shard: Option<Shard>,
+    /// Cells that the run was asked for, finished or not; 0 if its shard is empty.
+    pub asked: usize,
     pub backend: &'static str,
     pub interrupted: bool,
 }
@@ -187,15 +200,21 @@ pub struct Report {
 pub fn run(options: &Options, progress: &Arc<Progress>, rejected: &mut Vec<Rejected>) -> Result<Report> {
     options.check()?;
     let start = Instant::now();
+    let cpu_before = figures::process_cpu();
     let started = jiff::Timestamp::now();
     let plan = Plan::make(options)?;
     rejected.clone_from(&plan.rejected);
+    rejected.iter().for_each(|rejected| progress.tell(Event::Rejected(rejected)));
+    let asked = plan.n_wanted();
     let output = Output::open(&options.output_folder())?;
     let mut plan = plan.without_finished(options, &output)?;
     plan.measure_inputs();
     let memory = plan.memory(options);
     let budget_bytes = memory.left_for_cells()?;
-    progress.cells_kept.store(plan.n_kept as u64, Relaxed);
+    progress.cells_kept.store(plan.kept.len() as u64, Relaxed);
+    for cell in &plan.kept {
+        progress.tell(Event::Kept { name: &cell.name, projection: cell.id.projection });
+    }
     progress.cells_wanted.store(plan.n_wanted() as u64, Relaxed);
     progress.rows_wanted.store(plan.n_rows() as u64, Relaxed);
     progress.cells_rejected.store(plan.rejected.len() as u64, Relaxed);
@@ -208,27 +227,24 @@ pub fn run(options: &Options, progress: &Arc<Progress>, rejected: &mut Vec<Rejec
     let (done, saved) = saver.finish();
     let interrupted = crate::interrupt::signal().is_some();
 
-    let stages = json!({
-        "reader": progress.reader.seconds(),
-        "preprocessor": progress.preprocessor.seconds(),
-        "assembler": progress.assembler.seconds(),
-        "saver": progress.saver.seconds(),
-    });
+    let seconds = start.elapsed().as_secs_f64();
     let report = Report {
         written: done.len(),
-        kept: plan.n_kept,
+        kept: plan.kept.len(),
         left: plan.n_left(&done, rejected),
         rejected: rejected.clone(),
         store: output.store(),
         metadata: output.metadata_path(),
-        seconds: start.elapsed().as_secs_f64(),
+        seconds,
         bytes_read: progress.bytes_read.load(Relaxed),
         bytes_written: progress.bytes_written.load(Relaxed),
         peak_cell_bytes,
         memory_budget_bytes: budget_bytes,
         estimated_resident_bytes: memory.predicted_peak_bytes,
         peak_resident_bytes: memory::peak_resident_bytes(),
-        stages,
+        figures: figures::Figures::of(progress, options.n_threads, seconds, cpu_before),
+        shard: options.shard,
+        asked,
         backend: "cpu",
         interrupted,
     };

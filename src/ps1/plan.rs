@@ -8,7 +8,7 @@ use super::reader::CELLS_COMBINED;
 use super::store::{self, ContentHash, Stamp};
 use super::{Assembly, Options, Rejected, resume};
 use crate::error::{Error, ErrorKind, Result};
-use crate::skycell::{Layout, SkycellId};
+use crate::skycell::{Layout, Skycell, SkycellId};
 use rayon::prelude::*;
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -67,11 +67,13 @@ pub struct Projection {
 pub struct Plan {
     pub projections: Vec<Projection>,
     pub rejected: Vec<Rejected>,
-    pub n_kept: usize,
+    /// Cells that [`Plan::without_finished`] has left out.
+    pub kept: Vec<Skycell>,
 }
 
 impl Plan {
-    /// Reads the list and finds the cells in the store; reads no pixels.
+    /// Reads the list and finds the cells in the store; reads no pixels. Of a shard it is the part, whatever is
+    /// finished, with the cells that influence it.
     ///
     /// # Errors
     /// If the list or the store is not there, or a projection asked for is not in the list.
@@ -101,7 +103,27 @@ impl Plan {
                 Err(error) => rejected.push(Rejected::new(&format!("projection {number}"), &error.file(&list_path))),
             }
         }
-        Ok(Self { projections: planned, rejected, n_kept: 0 })
+        let mut plan = Self { projections: planned, rejected, kept: Vec::new() };
+        plan.take_shard(options);
+        Ok(plan)
+    }
+
+    /// Wants only the cells of the shard asked for: rows stay together where they can, since a cell's neighbours
+    /// are read with it.
+    fn take_shard(&mut self, options: &Options) {
+        let Some(shard) = options.shard else { return };
+        let rows =
+            self.projections.iter().flat_map(|projection| projection.tasks.chunk_by(|a, b| a.id().y == b.id().y));
+        let part = shard.part(&rows.map(<[Task]>::len).collect::<Vec<_>>());
+        let tasks = self.projections.iter_mut().flat_map(|projection| &mut projection.tasks);
+        tasks.enumerate().for_each(|(index, task)| task.wanted = part.contains(&index));
+        self.drop_unneeded(options);
+    }
+
+    /// Leaves out cells that no wanted cell needs.
+    pub(super) fn drop_unneeded(&mut self, options: &Options) {
+        self.projections.iter_mut().for_each(|projection| projection.drop_unneeded(options));
+        self.projections.retain(|projection| !projection.tasks.is_empty());
     }
 
     /// Leaves out cells that are finished with the same inputs and parameters, and cells that
@@ -115,8 +137,7 @@ impl Plan {
         }
         let known = output.known_inputs();
         for projection in &mut self.projections {
-            let records = projection.tasks.iter().map(|task| output.finished(&task.listed.cell.name));
-            let records: Vec<_> = records.collect::<Result<_>>()?;
+            let records = projection.finished(output)?;
             if records.iter().all(Option::is_none) {
                 continue;
             }
@@ -130,12 +151,13 @@ impl Plan {
             };
             let finished: Vec<bool> = projection.tasks.iter().zip(&records).map(is_finished).collect();
             for (task, finished) in projection.tasks.iter_mut().zip(finished) {
-                task.wanted = !finished;
-                self.n_kept += usize::from(finished);
+                if task.wanted && finished {
+                    task.wanted = false;
+                    self.kept.push(task.listed.cell.clone());
+                }
             }
-            projection.drop_unneeded(options);
         }
-        self.projections.retain(|projection| !projection.tasks.is_empty());
+        self.drop_unneeded(options);
         Ok(self)
     }
 
@@ -183,11 +205,20 @@ impl Projection {
             let group = store::find_cell(input, &listed.cell);
             Task { listed, group, wanted: true, stored_bytes: 0, decoding: Decoding::default() }
         };
-        let tasks: Vec<Task> = cells.into_iter().map(task).collect();
+        let tasks: Vec<Task> = cells.into_par_iter().map(task).collect();
         let row_length = |y: u8| tasks.iter().filter(|task| task.id().y == y).count();
         let max_cells = tasks.iter().map(|task| row_length(task.id().y)).max().unwrap_or(0);
         let min_x = tasks.iter().map(|task| task.id().x).min().unwrap_or(0);
         Self { layout, tasks, max_cells, min_x }
+    }
+
+    /// The records of finished cells among those wanted, by task.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Exists`] if the output holds an array of another program.
+    pub(super) fn finished(&self, output: &Output) -> Result<Vec<Option<CellRecord>>> {
+        let of = |task: &Task| if task.wanted { output.finished(&task.listed.cell.name) } else { Ok(None) };
+        self.tasks.iter().map(of).collect()
     }
 
     /// The distinct y of the tasks that `filter` takes, ascending.

@@ -76,6 +76,8 @@ impl Readers {
             stopped: AtomicBool::new(false),
             progress,
         });
+        let budget = Arc::clone(&shared.budget);
+        shared.progress.set_bytes_in_flight(move || budget.used_bytes());
         // The budget bounds the cells; the capacities only keep the threads apart.
         let (raw_sender, raw_receiver) = crossbeam_channel::bounded(MAX_CELLS_IN_FLIGHT);
         let (sender, arrivals) = crossbeam_channel::bounded(MAX_CELLS_IN_FLIGHT);
@@ -130,6 +132,12 @@ impl Shared {
         }
         crate::interrupt::check()
     }
+
+    fn count_bytes(&self, n_bytes: u64) {
+        self.progress.bytes_read.fetch_add(n_bytes, Relaxed);
+        self.progress.reader.add_bytes_in(n_bytes);
+        self.progress.reader.add_bytes_out(n_bytes);
+    }
 }
 
 /// Starts a thread that nobody waits for.
@@ -152,9 +160,12 @@ fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
 fn read_all(shared: &Shared, raw: &Sender<RawArrival>, failures: &Sender<Arrival>) {
     let clock = &shared.progress.reader;
     while let Some(work) = clock.time(Spent::WaitingForInput, || shared.queue.take(&|| shared.still_wanted())) {
+        let task = &shared.queue.tasks[work.index()];
+        clock.about(&task.listed.cell.name, task.stored_bytes);
         let Some(RawArrival { index, read, charge }) = clock.time(Spent::Busy, || do_work(shared, work)) else {
             continue;
         };
+        clock.add_item();
         let sent = clock.time(Spent::WaitingForOutput, || match read {
             CellRead { hash, stamp, cell: Err(error), .. } => {
                 failures.send(Arrival { index, hash, stamp, outcome: Err(error), charge: None }).is_ok()
@@ -177,7 +188,7 @@ fn do_work(shared: &Shared, work: Work) -> Option<RawArrival> {
             let wanted = || shared.still_wanted();
             let read = guarded(|| Ok(store::array::read(group, Part::ALL[part], task.listed.shape, true, &wanted)))
                 .unwrap_or_else(ArrayRead::failed);
-            shared.progress.bytes_read.fetch_add(read.n_bytes, Relaxed);
+            shared.count_bytes(read.n_bytes);
             let Loaded { index, arrays, charge } = shared.queue.put(&loading, part, read)?;
             let read = guarded(|| Ok(store::join(group, arrays))).unwrap_or_else(broken);
             Some(RawArrival { index, read, charge })
@@ -199,14 +210,19 @@ fn read_one(shared: &Shared, index: usize) -> CellRead {
         );
     };
     let read = guarded(|| Ok(store::read(group, task.listed.shape, &|| shared.still_wanted()))).unwrap_or_else(broken);
-    shared.progress.bytes_read.fetch_add(read.n_bytes, Relaxed);
+    shared.count_bytes(read.n_bytes);
     read
 }
 
 fn combine_all(shared: &Shared, raw: &Receiver<RawArrival>, sender: &Sender<Arrival>) {
     let clock = &shared.progress.preprocessor;
     while let Ok(RawArrival { index, read, charge }) = clock.time(Spent::WaitingForInput, || raw.recv()) {
+        let task = &shared.queue.tasks[index];
+        clock.about(&task.listed.cell.name, read.n_bytes);
+        clock.add_bytes_in(read.n_bytes);
         let arrival = clock.time(Spent::Busy, || combine_one(shared, index, read, charge));
+        clock.add_bytes_out(if arrival.outcome.is_ok() { task.combined_bytes() } else { 0 });
+        clock.add_item();
         if !clock.time(Spent::WaitingForOutput, || sender.send(arrival).is_ok()) {
             return;
         }

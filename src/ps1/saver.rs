@@ -4,7 +4,7 @@
 //! else should.
 
 use super::output::{CellRecord, Finished, Output};
-use super::progress::{Progress, Spent};
+use super::progress::{Event, Progress, Spent};
 use super::reader::spawn;
 use super::store::Stamp;
 use crate::error::{Error, ErrorKind, Result};
@@ -62,10 +62,16 @@ fn save_all(output: &Output, cells: &Receiver<Finished>, progress: &Progress) ->
     while let Ok(Finished { record, stamp, staged }) = clock.time(Spent::WaitingForInput, || cells.recv())
         && crate::interrupt::signal().is_none()
     {
+        let bytes = staged.stored_bytes();
+        clock.about(&record.name, bytes);
+        clock.add_bytes_in(bytes);
         if let Err(error) = clock.time(Spent::Busy, || staged.publish()) {
             return (done, Err(error));
         }
+        clock.add_bytes_out(bytes);
+        clock.add_item();
         progress.cells_done.fetch_add(1, Relaxed);
+        progress.tell(Event::Written { name: &record.name, projection: record.projection });
         done.push((record, stamp));
         if last_note.elapsed() >= BETWEEN_NOTES {
             // What a kill would lose are stamps; it is no reason to stop if they cannot be kept.

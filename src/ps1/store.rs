@@ -8,7 +8,7 @@ pub mod array;
 mod stamp;
 
 pub use array::ArrayRead;
-pub use stamp::{stamp, stored_bytes};
+pub use stamp::{bytes_below, stamp, stored_bytes};
 
 use super::combine::Decoding;
 use crate::error::{Error, ErrorKind, Result};
@@ -146,6 +146,16 @@ pub struct CellRead {
     pub stamp: Stamp,
     pub n_bytes: u64,
     pub cell: Result<RawCell>,
+}
+
+/// The arrays that a skycell lacks: bands, and masks of bands.
+pub fn missing_arrays(group: &Path) -> (Vec<Band>, Vec<Band>) {
+    let is_there = |part: &Part| ["zarr.json", ".zarray"].iter().any(|name| part.dir(group).join(name).is_file());
+    let missing = |of_masks: bool| {
+        let absent = Part::ALL.iter().filter(|part| part.is_mask == of_masks && !is_there(part));
+        absent.map(|part| part.band).collect()
+    };
+    (missing(false), missing(true))
 }
 
 /// Reads all bytes of a skycell whose arrays must have `shape`, (ny, nx). `still_wanted` is asked

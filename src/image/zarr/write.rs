@@ -227,6 +227,11 @@ impl ChunkFolder {
             .map_err(|cause| Error::io("write the array's metadata", &self.target, cause))
     }
 
+    /// The hidden directory that the array is made in.
+    pub fn path(&self) -> &Path {
+        self.staged.path()
+    }
+
     /// The array, still to be published.
     pub fn into_staged(self) -> Staged {
         self.staged

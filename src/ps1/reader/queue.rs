@@ -18,6 +18,16 @@ pub enum Work {
     Absent(usize),
 }
 
+impl Work {
+    /// The cell's place in the order of all tasks.
+    pub fn index(&self) -> usize {
+        match self {
+            Self::Array(loading, _) => loading.index,
+            Self::Absent(index) => *index,
+        }
+    }
+}
+
 /// A cell of which arrays are being read.
 pub struct Loading {
     /// Its place in the order of all tasks.
