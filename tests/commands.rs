@@ -251,9 +251,9 @@ fn json_lines_tell_of_each_cell_and_end_with_the_summary() {
 
 #[test]
 fn json_lines_come_as_things_happen() {
-    let root = TestRoot::new(&[(0, 0), (0, 9)]);
-    // The second cell never comes, and the first does not need it.
-    let chunk = root.group(0, 9).join("i/c/0/0");
+    let root = TestRoot::new(&[(0, 0), (9, 0)]);
+    // The second row never comes, and the first does not need it.
+    let chunk = root.group(9, 0).join("i/c/0/0");
     std::fs::remove_file(&chunk).unwrap();
     assert!(Command::new("mkfifo").arg(&chunk).status().unwrap().success());
     let options = ["--json-lines", "--gather-timeout", "100", "--psf-sigma", "10", "--psf-radius", "80"];

@@ -6,15 +6,11 @@ use super::band::BANDS;
 use super::layout::Cell;
 use super::sky::Sky;
 use crate::error::{Error, ErrorKind, Result};
-use crate::image::publish::Staged;
-use crate::image::zarr::{CHUNK_PX, HEADER_ATTRIBUTE, ZarrPixel, stage_array};
-use ndarray::{Array2, ArrayView2, s};
+use crate::image::zarr::{Chunk, ChunkFolder, Codec, Encoder, HEADER_ATTRIBUTE, ZarrPixel};
+use ndarray::Array2;
 use rayon::prelude::*;
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use zarrs::array::Array;
-use zarrs::filesystem::FilesystemStore;
 
 /// Attribute that tells which sky the pixels are from.
 const SKY_ATTRIBUTE: &str = "skycache_demo";
@@ -29,12 +25,11 @@ pub fn write_cell(sky: &Sky, cell: Cell, group: &Path) -> Result<usize> {
         (0..BANDS.len()).map(|band| BandInTheMaking::stage(sky, cell, band, group)).collect::<Result<Vec<_>>>()?;
     let n_staged =
         bands.iter().map(|band| usize::from(band.pixels.is_some()) + usize::from(band.mask.is_some())).sum::<usize>();
-    let (n_rows, n_columns) = (sky.layout().height.div_ceil(CHUNK_PX), sky.layout().width.div_ceil(CHUNK_PX));
-    let of_band = |band| (0..n_rows).flat_map(move |row| (0..n_columns).map(move |column| (band, row, column)));
-    let chunks: Vec<_> = bands.iter().filter(|band| !band.is_there()).flat_map(of_band).collect();
-    chunks.into_par_iter().try_for_each(|(band, row, column)| {
+    let chunks_of = |band| BandInTheMaking::chunks(band).into_iter().map(move |chunk| (band, chunk));
+    let chunks: Vec<(&BandInTheMaking, Chunk)> = bands.iter().flat_map(chunks_of).collect();
+    chunks.into_par_iter().try_for_each(|(band, chunk)| {
         crate::interrupt::check()?;
-        band.write_chunk(sky, cell, row, column)
+        band.write_chunk(sky, cell, &chunk)
     })?;
     bands.into_par_iter().try_for_each(BandInTheMaking::publish)?;
     Ok(2 * BANDS.len() - n_staged)
@@ -43,13 +38,13 @@ pub fn write_cell(sky: &Sky, cell: Cell, group: &Path) -> Result<usize> {
 /// The two arrays of a band; `None` for one that is there already.
 struct BandInTheMaking {
     index: usize,
-    pixels: Option<ArrayInTheMaking>,
-    mask: Option<ArrayInTheMaking>,
+    pixels: Option<ArrayInTheMaking<f32>>,
+    mask: Option<ArrayInTheMaking<u16>>,
 }
 
-struct ArrayInTheMaking {
-    staged: Staged,
-    array: Array<FilesystemStore>,
+struct ArrayInTheMaking<T> {
+    folder: ChunkFolder,
+    encoder: Encoder<T>,
 }
 
 impl BandInTheMaking {
@@ -67,29 +62,29 @@ impl BandInTheMaking {
         Ok(Self { index, pixels, mask })
     }
 
-    fn is_there(&self) -> bool {
-        self.pixels.is_none() && self.mask.is_none()
+    /// All chunks, if any array is to be made; both have one grid.
+    fn chunks(&self) -> Vec<Chunk> {
+        let of_pixels = self.pixels.as_ref().map(|array| array.encoder.chunks());
+        of_pixels.or_else(|| Some(self.mask.as_ref()?.encoder.chunks())).unwrap_or_default()
     }
 
-    fn write_chunk(&self, sky: &Sky, cell: Cell, row: usize, column: usize) -> Result<()> {
-        let range = |index: usize, length: usize| index * CHUNK_PX..((index + 1) * CHUNK_PX).min(length);
-        let (rows, columns) = (range(row, sky.layout().height), range(column, sky.layout().width));
-        let (pixels, mask) = sky.stored(cell, self.index, rows, columns);
-        let indices = [row as u64, column as u64];
+    fn write_chunk(&self, sky: &Sky, cell: Cell, chunk: &Chunk) -> Result<()> {
+        let (pixels, mask) = sky.stored(cell, self.index, chunk.y.clone(), chunk.x.clone());
         if let Some(array) = &self.pixels {
-            array.write(&indices, pixels, f32::NAN)?;
+            array.write(chunk, &pixels)?;
         }
-        self.mask.as_ref().map_or(Ok(()), |array| array.write(&indices, mask, 0))
+        self.mask.as_ref().map_or(Ok(()), |array| array.write(chunk, &mask))
     }
 
     fn publish(self) -> Result<()> {
-        [self.pixels, self.mask].into_iter().flatten().try_for_each(|array| array.staged.publish(false))
+        let folders = [self.pixels.map(|array| array.folder), self.mask.map(|array| array.folder)];
+        folders.into_iter().flatten().try_for_each(|folder| folder.into_staged().publish(false))
     }
 }
 
-impl ArrayInTheMaking {
+impl<T: ZarrPixel> ArrayInTheMaking<T> {
     /// An array without chunks; `None` if it is there already, from the same sky.
-    fn stage<T: ZarrPixel>(
+    fn stage(
         dir: PathBuf,
         shape: (usize, usize),
         fill: T,
@@ -105,43 +100,18 @@ impl ArrayInTheMaking {
                 ))
             };
         }
-        // One pixel seen everywhere: an image of fill values, of which no chunk is written.
-        let blank = [fill];
-        let blank = ArrayView2::from_shape((1, 1), &blank).expect("one pixel is one pixel");
-        let blank = blank.broadcast(shape).expect("one pixel is like an image of any shape");
-        let staged = stage_array(&dir, blank, fill, attributes)?;
-        let refused = |cause: String| Error::new(ErrorKind::Io, "cannot open the new array").file(&dir).cause(cause);
-        let store = FilesystemStore::new(staged.path()).map_err(|cause| refused(cause.to_string()))?;
-        let array = Array::open(Arc::new(store), "/").map_err(|cause| refused(cause.to_string()))?;
-        Ok(Some(Self { staged, array }))
+        let encoder = Encoder::new(shape, fill, Codec::default()).map_err(|error| error.file(&dir))?;
+        let folder = ChunkFolder::new(&dir)?;
+        folder.describe(&encoder.metadata(attributes))?;
+        Ok(Some(Self { folder, encoder }))
     }
 
-    fn write<T: ZarrPixel>(&self, indices: &[u64], part: Array2<T>, fill: T) -> Result<()> {
-        if part.iter().all(|pixel| pixel.is_fill(fill)) {
-            return Ok(());
-        }
-        let chunk = self.array.chunk_shape(indices).map_err(|cause| self.storing(cause))?;
-        let shape = (chunk[0].get() as usize, chunk[1].get() as usize);
-        // Chunks at the far edges are stored whole, with fill values beyond the image.
-        let whole = if part.dim() == shape {
-            part
-        } else {
-            let mut whole = Array2::from_elem(shape, fill);
-            whole.slice_mut(s![..part.nrows(), ..part.ncols()]).assign(&part);
-            whole
-        };
-        self.array.store_chunk(indices, whole.into_raw_vec_and_offset().0).map_err(|cause| self.storing(cause))
-    }
-
-    fn storing(&self, cause: zarrs::array::ArrayError) -> Error {
-        use zarrs::array::ArrayError;
-        use zarrs::storage::StorageError;
-        match cause {
-            ArrayError::StorageError(StorageError::IOError(cause)) => {
-                let cause = cause.raw_os_error().map_or_else(|| cause.kind().into(), std::io::Error::from_raw_os_error);
-                Error::io("write a chunk", self.staged.path(), cause)
-            }
-            other => Error::new(ErrorKind::Io, "cannot write a chunk").file(self.staged.path()).cause(other),
+    fn write(&self, chunk: &Chunk, pixels: &Array2<T>) -> Result<()> {
+        let mut buffer = self.encoder.buffer();
+        buffer.part(chunk).assign(pixels);
+        match self.encoder.encode(&buffer.pixels)? {
+            Some(bytes) => self.folder.store(chunk.index, &bytes),
+            None => Ok(()),
         }
     }
 }

@@ -10,8 +10,8 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct StageFigures {
     pub busy: f64,
-    /// Of busy time, what the CPU worked for the stage's own threads. Work that it shares out to all cores (blur,
-    /// compression) is not in it, but in [`Figures::shared_cpu_seconds`].
+    /// Of busy time, what the CPU worked for the stage: its own threads, and those that make its chunks. Other work
+    /// that it shares out to all cores is not in it, but in [`Figures::shared_cpu_seconds`].
     pub cpu: f64,
     pub waiting_for_input: f64,
     pub waiting_for_output: f64,
@@ -27,7 +27,7 @@ pub struct Figures {
     pub stages: serde_json::Value,
     /// Of the whole process, since the run began.
     pub cpu_seconds: f64,
-    /// Of those, what no stage's own threads used: work that is shared out to all cores.
+    /// Of those, what no stage booked: work that is shared out to all cores.
     pub shared_cpu_seconds: f64,
     /// Which stage held up the others, in words.
     pub limited_by: String,
@@ -77,7 +77,7 @@ fn limited_by(stages: &[StageFigures; 4], n_threads: usize, n_cores: usize, seco
         let most = stage_cpu.iter().copied().enumerate().max_by(|a, b| a.1.total_cmp(&b.1));
         let most = match most {
             Some((index, cpu)) if cpu > shared => format!("the {}", STAGES[index]),
-            _ => "work that all cores share (blur, compression)".to_owned(),
+            _ => "work that all cores share (decoding, blur)".to_owned(),
         };
         return format!("computing: {n_cores} cores were {} % busy, most of it with {most}", percent(part_of_cores));
     }
