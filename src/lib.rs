@@ -5,10 +5,10 @@
 //!
 //! ```text
 //!  list of skycells ──► reader ──► preprocessor ──► assembler ──► saver ──► Zarr store
-//!  (CSV)                chunk      decode, flux     rows in        encode,   and
-//!                       bytes      scale, add       order, blur,   publish   cell_metadata.json
-//!                                  bands, OR masks  cut out
-//!                       N threads  N threads        1 thread       1 thread
+//!  (CSV)                chunk      decode, flux     rows in        bring to  and
+//!                       bytes      scale, add       order, blur,   the disk, cell_metadata.json
+//!                                  bands, OR masks  cut, encode    publish
+//!                       N threads  N threads        1 thread+pool  1 thread
 //! ```
 //!
 //! # Where to start reading

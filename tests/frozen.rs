@@ -7,18 +7,21 @@
 mod frozen;
 
 use frozen::{Found, Record, assert_one_altered_value_is_rejected, check, plane, sees_only_zeros};
-use ndarray::{Array2, ArrayView2};
+use ndarray::{Array2, ArrayView2, Axis};
 use serde::Deserialize;
 use skycache_gpu::ErrorKind;
 use skycache_gpu::compute::gaussian::{EdgeRule, Gaussian, NanRule, Psf, Window};
-use skycache_gpu::image::{Header, zarr};
+use skycache_gpu::image::Header;
+use skycache_gpu::image::zarr::{self, CHUNK_PX};
 use skycache_gpu::ps1::canonical::CanonicalWindow;
 use skycache_gpu::ps1::combine::{Combined, Recipe, combine};
 use skycache_gpu::ps1::legacy::LegacyRows;
 use skycache_gpu::ps1::plan::{Projection, Task};
+use skycache_gpu::ps1::schedule::Schedule;
 use skycache_gpu::ps1::{ListedCell, store};
 use skycache_gpu::skycell::{Layout, Skycell, SkycellId, Weights};
 use skycache_gpu::units::SigmaPx;
+use std::ops::Range;
 use std::path::Path;
 
 // Assembly.
@@ -73,11 +76,23 @@ impl Assembled {
             layout: Layout::new(self.shape(), &ids).unwrap(),
             tasks: ids
                 .iter()
-                .map(|id| Task { listed: listed(id), group: None, wanted: true, stored_bytes: 0 })
+                .map(|id| Task {
+                    listed: listed(id),
+                    group: None,
+                    wanted: true,
+                    stored_bytes: 0,
+                    decoding: Default::default(),
+                })
                 .collect(),
             max_cells: ids.iter().map(|id| row_length(id.y)).max().unwrap(),
             min_x: ids.iter().map(|id| id.x).min().unwrap(),
         }
+    }
+
+    /// Rows and columns of a cell in the image.
+    fn place(&self, projection: &Projection, cell: SkycellId) -> (Range<usize>, Range<usize>) {
+        let (y, x) = projection.layout.position(cell);
+        (y..y + self.height, x..x + self.width)
     }
 
     /// Compares all cells; `None` stands for a cell that was left out.
@@ -129,34 +144,39 @@ fn canonical_at_the_end(frozen: &Assembled, gives_up: bool) -> Vec<Option<Found>
     }
     let gaussian = frozen.gaussian();
     let around = |task: &Task| {
-        let (view, part) = window.around(task.id(), frozen.radius_px);
+        let (rows, columns) = frozen.place(&projection, task.id());
+        let (view, part) = window.plane().around(rows, columns, frozen.radius_px);
         Some(convolved(&gaussian, view, &part))
     };
     projection.tasks.iter().map(around).collect()
 }
 
-/// Canonical assembly that convolves each cell once the plan says its sky is complete, and then
-/// gives up the rows that no later cell needs. The plan is made for `planned_reach_px`.
+/// Canonical assembly that convolves rows of chunks once the schedule says their sky is complete, and then
+/// gives up the rows that nothing later needs. The schedule is made for `planned_reach_px`.
 fn canonical_as_early_as_planned(frozen: &Assembled, planned_reach_px: usize) -> Vec<Option<Found>> {
     let projection = frozen.projection();
     let reach_px = frozen.radius_px;
-    let ready_after = projection.ready_after(planned_reach_px);
+    let schedule = Schedule::new(&projection, planned_reach_px);
     let mut window = CanonicalWindow::new(projection.layout.clone(), projection.window_rows(reach_px));
     let gaussian = frozen.gaussian();
-    let mut planes: Vec<Option<Found>> = vec![None; projection.tasks.len()];
-    for (index, ready) in ready_after.iter().enumerate() {
+    let mut planes: Vec<Array2<f32>> = vec![Array2::zeros((0, frozen.width)); projection.tasks.len()];
+    let mut zeros: Vec<Array2<bool>> = vec![Array2::default((0, frozen.width)); projection.tasks.len()];
+    for index in 0..projection.tasks.len() {
         let right_is_placed = right_is_listed(&projection, index);
         window.place(projection.tasks[index].id(), frozen.plane(index).view(), right_is_placed);
-        for done in ready {
-            let (view, part) = window.around(projection.tasks[*done].id(), reach_px);
-            planes[*done] = Some(convolved(&gaussian, view, &part));
+        let Some(step) = schedule.step_after(index) else { continue };
+        for (task, chunk_rows) in &step.ready {
+            let (rows, columns) = frozen.place(&projection, projection.tasks[*task].id());
+            let y = |row: usize| rows.start + (row * CHUNK_PX).min(frozen.height);
+            let (view, part) = window.plane().around(y(chunk_rows.start)..y(chunk_rows.end), columns, reach_px);
+            let Found { pixels, sees_only_zeros } = convolved(&gaussian, view, &part);
+            planes[*task].append(Axis(0), pixels.view()).unwrap();
+            zeros[*task].append(Axis(0), sees_only_zeros.unwrap().view()).unwrap();
         }
-        if let Some(first) = planes.iter().position(Option::is_none) {
-            let first_row = projection.layout.position(projection.tasks[first].id()).0;
-            window.forget_below(first_row.saturating_sub(reach_px));
-        }
+        window.forget_below(step.keep_from);
     }
-    planes
+    let found = |(pixels, zeros)| Some(Found { pixels, sees_only_zeros: Some(zeros) });
+    planes.into_iter().zip(zeros).map(found).collect()
 }
 
 fn right_is_listed(projection: &Projection, index: usize) -> bool {
@@ -177,7 +197,9 @@ fn legacy(frozen: &Assembled, pads: bool) -> Vec<Option<Found>> {
         }
         for (plane, task) in planes.iter_mut().zip(&projection.tasks).filter(|(_, task)| task.id().y == y) {
             if rows.has_room_for(task.id()) {
-                let (view, part) = rows.around(task.id(), frozen.radius_px).unwrap();
+                let (y, x) = rows.position(task.id()).unwrap();
+                let (columns, reach_px) = (x..x + frozen.width, frozen.radius_px);
+                let (view, part) = rows.plane().around(y..y + frozen.height, columns, reach_px);
                 *plane = Some(convolved(&gaussian, view, &part));
             }
         }
@@ -216,9 +238,9 @@ fn convolving_early_and_forgetting_rows_changes_no_bit() {
         assert!(have_the_same_bits(&early, &canonical_at_the_end(&frozen, true)), "{name}");
     }
     let tall = tall_cells();
-    let ready_after = tall.projection().ready_after(tall.radius_px);
-    let n_early = ready_after.iter().rev().skip(1).flatten().count();
-    assert!(n_early >= 2, "no cell of this list is ready before the last, as none of the frozen ones");
+    let schedule = Schedule::new(&tall.projection(), tall.radius_px);
+    let n_early = schedule.steps.iter().rev().skip(1).flat_map(|step| &step.ready).count();
+    assert!(n_early >= 2, "nothing of this list is ready before the last row, as nothing of the frozen ones");
     let early = canonical_as_early_as_planned(&tall, tall.radius_px);
     assert!(have_the_same_bits(&early, &canonical_at_the_end(&tall, true)));
 }

@@ -7,7 +7,7 @@ use skycache_gpu::ps1::canonical::CanonicalWindow;
 use skycache_gpu::skycell::{EDGE_EXCLUSION_PX, Layout, SkycellId};
 use std::ops::Range;
 
-const N_ROWS: u8 = 3;
+const N_ROWS: u8 = 4;
 const N_COLUMNS: u8 = 4;
 
 /// Listed cells of one projection, of which some are absent.
@@ -86,6 +86,16 @@ impl Sky {
         Array2::from_shape_fn(image_shape, value)
     }
 
+    fn around<'a>(
+        &self,
+        window: &'a CanonicalWindow,
+        cell: SkycellId,
+        reach_px: usize,
+    ) -> (ArrayView2<'a, f32>, Window) {
+        let ((y0, x0), (ny, nx)) = (self.layout().position(cell), self.shape);
+        window.plane().around(y0..y0 + ny, x0..x0 + nx, reach_px)
+    }
+
     fn place(&self, window: &mut CanonicalWindow, cell: SkycellId) {
         window.place(cell, self.plane(cell).view(), self.is_placed(cell.y, cell.x + 1));
     }
@@ -157,7 +167,7 @@ fn check_at_the_end(sky: &Sky, image: &Array2<f32>, reach_px: usize) -> Result<(
     let mut window = CanonicalWindow::new(sky.layout(), image.nrows());
     sky.placed().iter().for_each(|cell| sky.place(&mut window, *cell));
     for cell in sky.placed() {
-        check_around(sky, image, cell, reach_px, window.around(cell, reach_px))?;
+        check_around(sky, image, cell, reach_px, sky.around(&window, cell, reach_px))?;
     }
     Ok(())
 }
@@ -178,7 +188,7 @@ fn check_sliding(sky: &Sky, image: &Array2<f32>, reach_px: usize) -> Result<(), 
         for earlier in 0..=index {
             let waits = placed[index + 1..].iter().any(|later| lies_within(placed[earlier], *later));
             if !is_done[earlier] && !waits {
-                check_around(sky, image, placed[earlier], reach_px, window.around(placed[earlier], reach_px))?;
+                check_around(sky, image, placed[earlier], reach_px, sky.around(&window, placed[earlier], reach_px))?;
                 is_done[earlier] = true;
             }
         }

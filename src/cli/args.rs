@@ -19,6 +19,7 @@ pub struct Args {
 
 /// Options that every command takes.
 #[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Options of every command")]
 pub struct Common {
     /// Print one JSON object on stdout, and nothing else there
     #[arg(long, global = true)]

@@ -2,19 +2,23 @@
 
 use super::args::Common;
 use super::exit::Exit;
-use super::{ps1 as ps1_command, report};
+use super::ps1::{Watch, run_shown};
+use super::{report, summary};
 use crate::compute::gaussian::Psf;
-use crate::demo::layout::Cell;
-use crate::demo::{DataRoot, write_data_root};
+use crate::demo::layout::{Cell, Layout};
+use crate::demo::sky::{Depth, Sky};
+use crate::demo::{DataRoot, bytes_to_write, write_data_root};
 use crate::demo::{list, picture};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::image::publish;
 use crate::ps1::combine::{self, Recipe};
-use crate::ps1::{self, Assembly, store};
+use crate::ps1::output::Compression;
+use crate::ps1::{self, Assembly, Report, store};
 use crate::skycell::{Skycell, Weights};
-use crate::units::SigmaPx;
+use crate::units::{ByteSize, SigmaPx};
 use ndarray::Array2;
-use std::path::PathBuf;
+use serde_json::json;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// Longest side of the picture.
@@ -26,6 +30,24 @@ pub struct Options {
     /// Folder to write the demonstration into
     #[arg(long, default_value = "demo", value_name = "DIR")]
     pub data_root: PathBuf,
+    /// Skycells of the real size, 6365 x 6350 px, with noise down to the last bit: about 0.6 GB each
+    #[arg(long)]
+    pub full_size: bool,
+    /// Rows of skycells of full size
+    #[arg(long, requires = "full_size", value_name = "R", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=10))]
+    pub rows: u8,
+    /// Skycells of full size in each row
+    #[arg(long, requires = "full_size", value_name = "C", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=10))]
+    pub cells: u8,
+    /// Pixels in the 65 thousand steps of a survey file, which compress better, instead of any f32
+    #[arg(long, requires = "full_size")]
+    pub steps: bool,
+    /// Another sky for another number
+    #[arg(long, default_value_t = Sky::DEMO_SEED, value_name = "N")]
+    pub seed: u64,
+    /// Only make the skycells and their list
+    #[arg(long)]
+    pub no_run: bool,
 }
 
 /// Runs the command.
@@ -33,9 +55,24 @@ pub struct Options {
 /// # Errors
 /// If the folder cannot be written, or `ps1` fails.
 pub fn run(options: &Options, common: &Common) -> Result<Exit> {
+    let sky = options.sky();
+    check_space(options, &sky, common)?;
     let start = Instant::now();
-    let made = write_data_root(&options.data_root)?;
+    let made = write_data_root(&options.data_root, &sky)?;
+    let n_cells = made.layout.cells.len();
     let seconds_to_make = start.elapsed().as_secs_f64();
+    if options.no_run {
+        if common.json {
+            report::object(&json!({
+                "cells": n_cells, "arrays_kept": made.n_kept, "store": made.store, "list": made.list,
+                "seconds": seconds_to_make,
+            }));
+        } else {
+            report::line(&format!("made {n_cells} skycells of projection 2556 in {seconds_to_make:.1} s"));
+            report::line(&format!("store: {}", made.store.display()));
+        }
+        return Ok(Exit::Done);
+    }
     let run = ps1::Options {
         data_root: options.data_root.clone(),
         detector: list::DETECTOR,
@@ -49,36 +86,87 @@ pub fn run(options: &Options, common: &Common) -> Result<Exit> {
         gather_timeout: Duration::from_secs(300),
         n_threads: common.n_threads(),
         memory_budget: common.memory_budget,
+        compression: Compression::default(),
+        shard: None,
     };
-    let found = ps1_command::run_shown(&run, common)?;
-    let before = cells(&made, |skycell| input_of(&made, skycell, &run))?;
-    let after = cells(&made, |skycell| {
+    let found = run_shown(&run, common, Watch::default())?;
+    if !common.json {
+        report::line(&format!(
+            "made {n_cells} skycells of projection 2556 with stars and galaxies in {seconds_to_make:.1} s"
+        ));
+    }
+    if options.full_size || found.interrupted {
+        // A picture would need all cells in memory at once.
+        summary::show(&found, common);
+    } else {
+        compare(&made, &run, &found, common, &options.data_root)?;
+    }
+    Ok(summary::exit_of(&found))
+}
+
+impl Options {
+    fn sky(&self) -> Sky {
+        if !self.full_size {
+            return Sky::new(Layout::demo(), self.seed);
+        }
+        let layout = Layout::full_size(usize::from(self.rows), usize::from(self.cells));
+        Sky::new(layout, self.seed).with_depth(if self.steps { Depth::Steps } else { Depth::Full })
+    }
+}
+
+/// Says what will be written, and refuses what does not fit.
+fn check_space(options: &Options, sky: &Sky, common: &Common) -> Result<()> {
+    let layout = sky.layout();
+    let to_make = bytes_to_write(&options.data_root, sky);
+    let pixel_bytes = ps1::combine::BYTES_PER_PX * (layout.cells.len() * layout.width * layout.height) as u64;
+    let results =
+        if options.no_run { 0 } else { (pixel_bytes as f64 * Compression::default().stored_per_pixel_byte()) as u64 };
+    if options.full_size && !common.quiet {
+        let line = format!(
+            "demo: writing about {} of skycells and {} of results below {}",
+            ByteSize(to_make),
+            ByteSize(results),
+            options.data_root.display()
+        );
+        report::notes(std::iter::once(line));
+    }
+    match publish::free_space(&options.data_root) {
+        Some(free) if free < to_make + results => {
+            let what = format!("{} are needed, {} are free", ByteSize(to_make + results), ByteSize(free));
+            Err(Error::new(ErrorKind::NoSpace, what)
+                .file(&options.data_root)
+                .help("make space there, choose another --data-root, or fewer --rows and --cells"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Reads all cells before and after the blur, and shows them as numbers and as a picture.
+fn compare(made: &DataRoot, run: &ps1::Options, found: &Report, common: &Common, folder: &Path) -> Result<()> {
+    let before = cells(made, |skycell| input_of(made, skycell, run))?;
+    let after = cells(made, |skycell| {
         let array = found.store.join(format!("{}_data", skycell.name));
         Ok(crate::image::read(&array.to_string_lossy())?.pixels)
     })?;
-    let png = options.data_root.join("before_after.png");
+    let png = folder.join("before_after.png");
     let drawn = picture::before_after(&made.layout, &before, &after, PICTURE_PX)?;
     publish::write_file(&png, &drawn.to_png()?, true)?;
     let figures = Figures { before: Figure::of(&before), after: Figure::of(&after) };
     if common.json {
-        let mut json = serde_json::to_value(&found).expect("reports have text keys only");
+        let mut json = serde_json::to_value(found).expect("reports have text keys only");
         json["picture"] = serde_json::json!(png);
         json["before"] = serde_json::json!({"peak": figures.before.peak, "n_nan": figures.before.n_nan});
         json["after"] = serde_json::json!({"peak": figures.after.peak, "n_nan": figures.after.n_nan});
         report::object(&json);
     } else {
-        let n_cells = made.layout.cells.len();
-        report::line(&format!(
-            "made {n_cells} skycells of projection 2556 with stars and galaxies in {seconds_to_make:.1} s"
-        ));
-        ps1_command::summary(&found);
+        summary::summary(found);
         report::line("                 peak flux   mean flux       NaN pixels");
         for (name, figure) in [("bands added", &figures.before), ("convolved", &figures.after)] {
             report::line(&format!("{name:<14} {:>11.4} {:>11.6} {:>16}", figure.peak, figure.mean, figure.n_nan));
         }
         report::line(&format!("picture: {} (left: bands added, right: convolved with sigma 60 px)", png.display()));
     }
-    Ok(Exit::of_run(found.interrupted, found.written + found.kept, found.rejected.len()))
+    Ok(())
 }
 
 fn cells(made: &DataRoot, read: impl Fn(&Skycell) -> Result<Array2<f32>>) -> Result<Vec<(Cell, Array2<f32>)>> {
@@ -89,8 +177,7 @@ fn cells(made: &DataRoot, read: impl Fn(&Skycell) -> Result<Array2<f32>>) -> Res
 /// A skycell's bands added up, before assembly and blur.
 fn input_of(made: &DataRoot, skycell: &Skycell, run: &ps1::Options) -> Result<Array2<f32>> {
     let group = store::find_cell(&made.store, skycell).ok_or_else(|| {
-        Error::new(crate::ErrorKind::Missing, format!("{} is gone from the demonstration", skycell.name))
-            .file(&made.store)
+        Error::new(ErrorKind::Missing, format!("{} is gone from the demonstration", skycell.name)).file(&made.store)
     })?;
     let shape = (made.layout.height, made.layout.width);
     let raw = store::read(&group, shape, &crate::interrupt::check).cell?;

@@ -12,10 +12,13 @@ mod demo;
 mod generate;
 mod ingest;
 mod inputs;
+mod lines;
 mod log;
+mod plan;
 mod preview;
 mod progress;
 mod ps1;
+mod summary;
 
 use args::{Args, Command};
 use clap::Parser;

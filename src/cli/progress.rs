@@ -1,6 +1,7 @@
 //! Shows a run while it goes on: a bar on a terminal, else a line at most every ten seconds.
 
 use crate::ps1::Progress;
+use crate::ps1::progress::memory_in_use;
 use crate::units::ByteSize;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::IsTerminal;
@@ -85,15 +86,8 @@ fn line(progress: &Progress, elapsed: Duration) -> String {
         count(&progress.rows_wanted),
         per_second(count(&progress.bytes_read)),
         count(&progress.cells_in_memory),
-        memory_in_use().map_or_else(|| "?".to_owned(), |bytes| bytes.to_string()),
+        memory_in_use().map_or_else(|| "?".to_owned(), |bytes| ByteSize(bytes).to_string()),
     )
-}
-
-fn memory_in_use() -> Option<ByteSize> {
-    let status = std::fs::read_to_string("/proc/self/statm").ok()?;
-    let pages: u64 = status.split(' ').nth(1)?.parse().ok()?;
-    // Linux pages are 4 KiB on the machines this reads /proc on; a wrong size only misstates a display.
-    Some(ByteSize(pages * 4096))
 }
 
 #[cfg(test)]

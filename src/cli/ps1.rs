@@ -3,65 +3,118 @@
 use super::args::Common;
 use super::exit::Exit;
 use super::progress::Display;
-use super::report;
+use super::summary::{exit_of, show};
+use super::{lines, plan, report};
 use crate::compute::gaussian::Psf;
 use crate::error::{Error, ErrorKind};
 use crate::ps1::combine::Recipe;
-use crate::ps1::{self, Assembly, Detector, Progress, Report};
+use crate::ps1::output::Compression;
+use crate::ps1::trace::{Sampler, Trace};
+use crate::ps1::{self, Assembly, Detector, Progress, Report, ShardChoice};
 use crate::skycell::Weights;
-use crate::units::{ByteSize, SigmaPx};
+use crate::units::SigmaPx;
 use clap::ValueEnum;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 /// Options of `ps1`.
 #[derive(Debug, clap::Args)]
+#[command(disable_help_subcommand = true)]
 #[command(after_help = "Examples:
   skycache-gpu ps1 --data-root data
   skycache-gpu ps1 --data-root data --sector 20 --camera 3 --ccd 3 --projection 2556
+  skycache-gpu ps1 plan --data-root data
+  skycache-gpu ps1 --data-root data --shard auto --json-lines
 A run that was stopped goes on where it was: start it again with the same options.")]
 pub struct Options {
+    #[command(subcommand)]
+    pub command: Option<Below>,
     /// Folder with the skycell lists (skycell_pixel_mapping) and the store (ps1_skycells_zarr)
-    #[arg(long, default_value = "data", value_name = "DIR")]
+    #[arg(long, global = true, default_value = "data", value_name = "DIR")]
     pub data_root: PathBuf,
     /// TESS sector; may be left out, like camera and CCD, where only one list fits
-    #[arg(long)]
+    #[arg(long, global = true)]
     pub sector: Option<u32>,
     /// TESS camera
-    #[arg(long)]
+    #[arg(long, global = true)]
     pub camera: Option<u32>,
     /// TESS CCD
-    #[arg(long)]
+    #[arg(long, global = true)]
     pub ccd: Option<u32>,
     /// Sigma of the Gaussian PSF in pixels
-    #[arg(long, default_value_t = 60.0, value_name = "PX", allow_hyphen_values = true)]
+    #[arg(long, global = true, default_value_t = 60.0, value_name = "PX", allow_hyphen_values = true)]
     pub psf_sigma: f64,
     /// Half-width of the PSF's support in pixels, at most 480
-    #[arg(long, default_value_t = 470, value_name = "PX", allow_hyphen_values = true)]
+    #[arg(long, global = true, default_value_t = 470, value_name = "PX", allow_hyphen_values = true)]
     pub psf_radius: i64,
     /// Only the first N projections, in the order of their numbers' text
-    #[arg(long, value_name = "N")]
+    #[arg(long, global = true, value_name = "N")]
     pub projections_limit: Option<NonZeroUsize>,
     /// Only this projection; may be given several times
-    #[arg(long = "projection", value_name = "P")]
+    #[arg(long = "projection", global = true, value_name = "P")]
     pub projections: Vec<u32>,
     /// How cells are put together
-    #[arg(long, value_enum, default_value = "canonical")]
+    #[arg(long, global = true, value_enum, default_value = "canonical")]
     pub assembly: AssemblyChoice,
     /// Folder of the results [default: DATA_ROOT/convolved_results/sector_SSSS/camera_C/ccd_K]
-    #[arg(short, long, value_name = "DIR")]
+    #[arg(short, long, global = true, value_name = "DIR")]
     pub output: Option<PathBuf>,
     /// Do finished cells again, and replace arrays that another program wrote
-    #[arg(long)]
+    #[arg(long, global = true)]
     pub overwrite: bool,
     /// Go on without a band that is not there, and scale the weights of the others
-    #[arg(long)]
+    #[arg(long, global = true)]
     pub allow_missing_bands: bool,
     /// Seconds to wait for a cell before it is loaded once more, and given up after as many
-    #[arg(long, default_value_t = 300.0, value_name = "SECONDS", allow_hyphen_values = true)]
+    #[arg(long, global = true, default_value_t = 300.0, value_name = "SECONDS", allow_hyphen_values = true)]
     pub gather_timeout: f64,
+    /// How the results are compressed; zarr-python 3 reads all of these as it comes
+    #[arg(long, global = true, value_enum, default_value = "lz4")]
+    pub codec: CodecChoice,
+    /// Only the I-th of N parts of the cells, from 1/N to N/N, or `auto`: the part of this task of a SLURM or Grid
+    /// Engine array job. All parts together make what one run makes; they may run at once, into one output
+    #[arg(long, global = true, value_name = "I/N|auto")]
+    pub shard: Option<ShardChoice>,
+    /// Print a line of JSON on stdout for each cell written, kept or rejected, as it happens; the last is the summary
+    #[arg(long, conflicts_with = "json")]
+    pub json_lines: bool,
+    /// Write what every thread did when into this file, for the trace viewers of Perfetto (ui.perfetto.dev) and Chrome
+    #[arg(long, value_name = "FILE")]
+    pub trace: Option<PathBuf>,
+}
+
+/// What else can be done with the options of `ps1`.
+#[derive(Clone, Copy, Debug, clap::Subcommand)]
+pub enum Below {
+    /// Tell what a run would do: cells done and to do, missing inputs, bytes, memory; reads metadata only
+    ///
+    /// Takes the options of ps1, and looks at names, sizes and times of files alone. Nothing is written or made.
+    #[command(after_help = "Example:
+  skycache-gpu ps1 plan --data-root data --shard 1/4")]
+    Plan,
+}
+
+/// How the results are compressed.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum CodecChoice {
+    /// Blosc with LZ4 and sorted bytes: the least time
+    Lz4,
+    /// Blosc with Zstandard and sorted bytes: the smallest files, at several times the cost
+    BloscZstd,
+    /// Zstandard, level 3, as the predecessor wrote
+    Zstd,
+}
+
+impl From<CodecChoice> for Compression {
+    fn from(choice: CodecChoice) -> Self {
+        match choice {
+            CodecChoice::Lz4 => Self::Lz4,
+            CodecChoice::BloscZstd => Self::BloscZstd,
+            CodecChoice::Zstd => Self::Zstd,
+        }
+    }
 }
 
 /// How cells are put together.
@@ -74,6 +127,25 @@ pub enum AssemblyChoice {
 }
 
 impl Options {
+    /// What clap cannot see: options before `ps1`, and those of a run before `plan`.
+    fn refuse_nonsense(&self, common: &Common) -> crate::Result<()> {
+        let refused = |what: &str, help: &str| Err(Error::new(ErrorKind::Parameter, what).help(help));
+        if self.json_lines && common.json {
+            return refused("--json and --json-lines cannot both have stdout", "give one of them");
+        }
+        if self.command.is_some() && (self.json_lines || self.trace.is_some()) {
+            return refused(
+                "--json-lines and --trace tell of a run, and `ps1 plan` makes none",
+                "leave them out; --json is there",
+            );
+        }
+        Ok(())
+    }
+
+    fn watch(&self) -> Watch<'_> {
+        Watch { json_lines: self.json_lines, trace: self.trace.as_deref() }
+    }
+
     /// The library's options.
     pub fn to_library(&self, common: &Common) -> crate::Result<ps1::Options> {
         let psf_radius = usize::try_from(self.psf_radius).map_err(|_| {
@@ -102,6 +174,8 @@ impl Options {
             gather_timeout,
             n_threads: common.n_threads(),
             memory_budget: common.memory_budget,
+            compression: self.codec.into(),
+            shard: self.shard.map(ShardChoice::resolve).transpose()?,
         };
         // Impossible parameters are named before the file system is asked.
         options.check()?;
@@ -115,56 +189,54 @@ impl Options {
 /// # Errors
 /// As [`ps1::run`].
 pub fn run(options: &Options, common: &Common) -> crate::Result<Exit> {
-    let options = options.to_library(common)?;
-    let found = run_shown(&options, common)?;
-    if common.json {
-        report::object(&serde_json::to_value(&found).expect("reports have text keys only"));
-    } else {
-        summary(&found);
+    options.refuse_nonsense(common)?;
+    if let Some(Below::Plan) = options.command {
+        return plan::run(&options.to_library(common)?, common);
     }
-    Ok(Exit::of_run(found.interrupted, found.written + found.kept, found.rejected.len()))
+    if options.json_lines {
+        let outcome = options.to_library(common).and_then(|library| run_shown(&library, common, options.watch()));
+        return match outcome {
+            Ok(found) => {
+                lines::summary(&found);
+                Ok(exit_of(&found))
+            }
+            Err(error) => {
+                lines::failure(&error);
+                Err(error)
+            }
+        };
+    }
+    let found = run_shown(&options.to_library(common)?, common, options.watch())?;
+    show(&found, common);
+    Ok(exit_of(&found))
+}
+
+/// What is to be told of a run while it goes on, and where.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Watch<'a> {
+    pub json_lines: bool,
+    pub trace: Option<&'a Path>,
 }
 
 /// Runs the pipeline with its progress on stderr, and lists what was rejected there.
-pub fn run_shown(options: &ps1::Options, common: &Common) -> crate::Result<Report> {
-    let progress = Arc::new(Progress::default());
+///
+/// # Errors
+/// As [`ps1::run`]; if only the trace cannot be written, as [`Trace::write`].
+pub fn run_shown(options: &ps1::Options, common: &Common, watch: Watch<'_>) -> crate::Result<Report> {
+    if let Some(path) = watch.trace {
+        Trace::ensure_replaceable(path)?;
+    }
+    let trace = watch.trace.map(|path| (path, Arc::new(Trace::new())));
+    let observer = watch.json_lines.then(|| lines::observer());
+    let progress = Arc::new(Progress::watched(observer, trace.as_ref().map(|(_, trace)| trace)));
     let display = Display::start(Arc::clone(&progress), common.quiet);
+    let gauge = Arc::clone(&progress);
+    let sampler = trace.as_ref().map(|(_, trace)| Sampler::start(Arc::clone(trace), move || gauge.bytes_in_flight()));
     let mut rejected = Vec::new();
     let outcome = ps1::run(options, &progress, &mut rejected);
-    drop(display);
+    drop((display, sampler));
     report::rejected(&rejected);
-    outcome
-}
-
-/// Prints what was done, and where the time of each stage went.
-pub fn summary(found: &Report) {
-    let state = if found.interrupted { "stopped" } else { "done" };
-    report::line(&format!(
-        "{state}: {} cells written, {} kept, {} rejected, {} left, in {:.1} s",
-        found.written,
-        found.kept,
-        found.rejected.len(),
-        found.left,
-        found.seconds
-    ));
-    report::line(&format!(
-        "read {}, wrote {} (before compression), at most {} of cells in flight",
-        ByteSize(found.bytes_read),
-        ByteSize(found.bytes_written),
-        ByteSize(found.peak_cell_bytes)
-    ));
-    report::line("stage            busy s   waiting for input s   waiting for output s");
-    for stage in ["reader", "preprocessor", "assembler", "saver"] {
-        let seconds = |what: &str| found.stages[stage][what].as_f64().unwrap_or_default();
-        report::line(&format!(
-            "{stage:<14} {:>8.2} {:>21.2} {:>22.2}",
-            seconds("busy"),
-            seconds("waiting_for_input"),
-            seconds("waiting_for_output")
-        ));
-    }
-    report::line(&format!("results: {}", found.store.display()));
-    if found.interrupted {
-        report::line("start the same command again to finish what is left");
-    }
+    // However the run ended, where its time went is of interest.
+    let traced = trace.map_or(Ok(()), |(path, trace)| trace.write(path));
+    outcome.and_then(|found| traced.map(|()| found))
 }

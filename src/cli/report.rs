@@ -80,5 +80,6 @@ pub fn object(value: &serde_json::Value) {
 /// Prints one line on stdout; a reader that went away (`| head`) is no failure.
 pub fn line(text: &str) {
     let mut stdout = std::io::stdout().lock();
-    let _ = writeln!(stdout, "{text}");
+    // Whoever follows a run wants each line when it is printed.
+    let _ = writeln!(stdout, "{text}").and_then(|()| stdout.flush());
 }

@@ -1,5 +1,6 @@
 //! Arithmetic on planes; knows no files.
 
+pub mod bands;
 pub mod beam;
 pub mod gaussian;
 pub mod reference;

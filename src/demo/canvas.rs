@@ -2,8 +2,7 @@
 
 use super::band::BandSky;
 use super::sources::{ChipGap, CosmicRay, DeadBlock, Galaxy, Star};
-use crate::skycell::CELL_OVERLAP_PX;
-use ndarray::Array2;
+use ndarray::{Array2, s};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use rand_distr::{Distribution, StandardNormal};
@@ -27,11 +26,11 @@ const MOFFAT_BETA: i32 = 3;
 /// Sources are drawn out to this part of the sky's standard deviation.
 const FAINTEST: f64 = 0.02;
 /// No stamp reaches further.
-const MAX_REACH_PX: f64 = 300.0;
+pub const MAX_REACH_PX: f64 = 300.0;
 /// Variance that a unit of flux adds.
 const PHOTON_NOISE: f64 = 0.002;
 
-/// One cell in one band.
+/// A rectangle of a cell in one band.
 pub struct Canvas<'a> {
     pub flux: Array2<f32>,
     pub mask: Array2<u16>,
@@ -41,7 +40,7 @@ pub struct Canvas<'a> {
 }
 
 impl<'a> Canvas<'a> {
-    /// An empty cell; `shape` is (ny, nx), `origin` the projection pixel (x, y) of its first pixel.
+    /// An empty rectangle; `shape` is (ny, nx), `origin` the projection pixel (x, y) of its first pixel.
     pub fn new(shape: (usize, usize), origin: (usize, usize), band: &'a BandSky) -> Self {
         Self { flux: Array2::zeros(shape), mask: Array2::zeros(shape), band, origin }
     }
@@ -144,12 +143,11 @@ impl<'a> Canvas<'a> {
         self.stamp((block.x, block.y), block.side_px / 2.0, |flux, _, _, _| *flux = f32::NAN);
     }
 
-    /// Blanks the southern and the western margin of this cell, as where its exposures end.
-    pub fn blank_margin(&mut self, margin_px: usize) {
-        let margin = margin_px.min(CELL_OVERLAP_PX / 2);
-        let nx = self.flux.ncols();
-        self.flux.slice_mut(ndarray::s![..margin, ..]).fill(f32::NAN);
-        self.flux.slice_mut(ndarray::s![.., nx - margin..]).fill(f32::NAN);
+    /// Blanks the first rows and the last columns, as where exposures end.
+    pub fn blank_margin(&mut self, n_rows: usize, n_columns: usize) {
+        let (ny, nx) = self.flux.dim();
+        self.flux.slice_mut(s![..n_rows.min(ny), ..]).fill(f32::NAN);
+        self.flux.slice_mut(s![.., nx - n_columns.min(nx)..]).fill(f32::NAN);
     }
 
     /// Marks the pixels without data.

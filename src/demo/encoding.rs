@@ -44,13 +44,17 @@ impl Stack {
     /// The stored value of a flux of zero point 25: `alpha asinh((flux EXPTIME - BOFFSET) / (2 BSOFTEN))`, in steps
     /// of BSCALE and cut to the range of 16 bits; NaN stays NaN.
     pub fn encode(&self, flux: f32) -> f32 {
+        let step = ((self.value(flux) - BZERO) / BSCALE).round().clamp(-32_767.0, 32_766.0);
+        (BZERO + BSCALE * step) as f32
+    }
+
+    /// The value before it is put into steps.
+    pub fn value(&self, flux: f32) -> f64 {
         let counts = f64::from(flux) * self.exposure_s;
         let ratio = (counts - self.offset) / (2.0 * self.softening);
         // asinh by its definition: the library's care for the last digits takes time and is lost in the
         // steps of BSCALE.
-        let value = ALPHA * (ratio.abs() + (ratio * ratio + 1.0).sqrt()).ln().copysign(ratio);
-        let step = ((value - BZERO) / BSCALE).round().clamp(-32_767.0, 32_766.0);
-        (BZERO + BSCALE * step) as f32
+        ALPHA * (ratio.abs() + (ratio * ratio + 1.0).sqrt()).ln().copysign(ratio)
     }
 
     /// The header of the image extension: cards of 80 characters without line breaks, END, blanks up to 2880.

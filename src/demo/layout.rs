@@ -13,6 +13,9 @@ const ZONE_CRPIX: (f64, f64) = (238.5, 240.0);
 /// Index of the skycell that [`ZONE_CRPIX`] belongs to.
 const ZONE_CENTER: f64 = 5.0;
 
+/// (ny, nx) of the zone's skycells.
+const FULL_SHAPE: (usize, usize) = (6350, 6365);
+
 /// Column and row of a skycell in its projection cell, 0 to 9; x grows to the west, y to the north.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Cell {
@@ -47,6 +50,15 @@ impl Layout {
         let rows: [(usize, &[usize]); 3] = [(4, &[3, 4, 5]), (5, &[2, 3, 5]), (6, &[3, 4])];
         let cells = rows.iter().flat_map(|&(y, columns)| columns.iter().map(move |&x| Cell { x, y })).collect();
         Self { width, height, cells }
+    }
+
+    /// Cells of the real size in the middle of the projection: `n_rows` rows of `n_columns`, 1 to 10 each.
+    pub fn full_size(n_rows: usize, n_columns: usize) -> Self {
+        assert!((1..=10).contains(&n_rows) && (1..=10).contains(&n_columns), "a projection is 10 x 10 cells");
+        let (first_y, first_x) = ((10 - n_rows) / 2, (10 - n_columns) / 2);
+        let row = |y: usize| (first_x..first_x + n_columns).map(move |x| Cell { x, y });
+        let cells = (first_y..first_y + n_rows).flat_map(row).collect();
+        Self { width: FULL_SHAPE.1, height: FULL_SHAPE.0, cells }
     }
 
     /// Pixel (x, y) of the projection that is pixel (0, 0) of the cell.
@@ -100,7 +112,8 @@ mod tests {
     #[test]
     fn reference_pixels_are_those_of_the_survey() {
         // Cards of the real skycells 2556.080 and 2556.081, whose cells have 6365 x 6350 pixels.
-        let real = Layout { width: 6365, height: 6350, cells: Vec::new() };
+        let real = Layout::full_size(10, 10);
+        assert_eq!((real.width, real.height, real.cells.len()), (6365, 6350, 100));
         assert_eq!(real.crpix(Cell { x: 0, y: 8 }), (29_663.5, -17_370.0));
         assert_eq!(real.crpix(Cell { x: 1, y: 8 }).0, 23_778.5);
         let (ra, dec) = crval();

@@ -63,9 +63,14 @@ impl Staged {
     ///
     /// # Errors
     /// [`ErrorKind::Exists`] without `overwrite`; [`ErrorKind::NoSpace`] or [`ErrorKind::Io`] if the disk refuses.
-    pub fn publish(mut self, overwrite: bool) -> Result<()> {
-        let refused = |cause| Error::io("publish the output", &self.target, cause);
+    pub fn publish(self, overwrite: bool) -> Result<()> {
         self.sync()?;
+        self.give_name(overwrite)
+    }
+
+    /// Publishes what is on the disk already.
+    fn give_name(mut self, overwrite: bool) -> Result<()> {
+        let refused = |cause| Error::io("publish the output", &self.target, cause);
         ensure_kind(&self.target, self.is_dir, overwrite)?;
         let old = if !overwrite {
             match rename_new(&self.path, &self.target, self.is_dir) {
@@ -141,6 +146,14 @@ pub fn write_file(path: &Path, bytes: &[u8], overwrite: bool) -> Result<()> {
     staged.publish(overwrite)
 }
 
+/// Bytes that may still be written where `path` is or will be; `None` where the system does not tell.
+pub fn free_space(path: &Path) -> Option<u64> {
+    let here = std::path::absolute(path).ok()?;
+    let there = here.ancestors().find(|ancestor| ancestor.exists())?;
+    let disk = rustix::fs::statvfs(there).ok()?;
+    disk.f_bavail.checked_mul(disk.f_frsize)
+}
+
 /// Refuses an output path early: taken and not to be overwritten, or neither a file nor a directory.
 ///
 /// # Errors
@@ -193,7 +206,7 @@ pub fn publish_all(outputs: Vec<Staged>, overwrite: bool) -> Result<()> {
         staged.sync()?;
         ensure_kind(&staged.target, staged.is_dir, overwrite)?;
     }
-    outputs.into_iter().try_for_each(|staged| staged.publish(overwrite))
+    outputs.into_iter().try_for_each(|staged| staged.give_name(overwrite))
 }
 
 fn ensure_kind(target: &Path, is_dir: bool, overwrite: bool) -> Result<()> {

@@ -1,19 +1,23 @@
-//! Zarr arrays as images: any numeric array of v2 and v3 read, v3 written as zarr-python writes it.
+//! Zarr arrays as images: any numeric array of v2 and v3 read; `write.rs` writes v3 as zarr-python does.
 //!
 //! Decoding and encoding are zarrs'; what the arrays of a whole store are called is left to the stores.
 
+mod codec;
+mod write;
+
+pub use codec::{Codec, Shuffle};
+pub use write::{Chunk, ChunkBuffer, ChunkFolder, Encoder, stage_array, write_array};
+
 use super::header::Header;
-use super::publish::{Staged, ensure_free, write_file};
+use super::publish::{Staged, write_file};
 use super::{Image, fits};
 use crate::error::{Error, ErrorKind, Result};
-use ndarray::{Array2, ArrayView2, s};
-use rayon::prelude::*;
+use ndarray::Array2;
 use serde_json::{Map, json};
 use std::path::Path;
 use std::sync::Arc;
-use zarrs::array::{Array, ArrayError, ArraySubset, Element, ElementOwned};
+use zarrs::array::{Array, ArraySubset, Element, ElementOwned};
 use zarrs::filesystem::FilesystemStore;
-use zarrs::storage::StorageError;
 
 /// Longest side of a written chunk, pixels.
 pub const CHUNK_PX: usize = 1024;
@@ -21,13 +25,11 @@ pub const CHUNK_PX: usize = 1024;
 pub const HEADER_ATTRIBUTE: &str = "header";
 /// What to do about an array that cannot be read.
 const FETCH_AGAIN: &str = "the array is damaged or not written to its end: fetch or make it again";
-/// Compression of the written chunks.
-const ZSTD_LEVEL: i32 = 3;
 
 type Store = Array<FilesystemStore>;
 
 /// A pixel type that [`write_array`] writes.
-pub trait ZarrPixel: Element + Copy + PartialEq + Send + Sync {
+pub trait ZarrPixel: Element + bytemuck::NoUninit + PartialEq + Send + Sync {
     /// The type's name in Zarr v3.
     const NAME: &'static str;
     /// The fill value as the metadata spell it.
@@ -66,80 +68,6 @@ impl ZarrPixel for u32 {
     fn metadata(self) -> serde_json::Value {
         json!(self)
     }
-}
-
-/// Writes a Zarr v3 array at `dir`, which must be free; it appears whole or not at all.
-///
-/// Chunks are [`CHUNK_PX`] a side (less where the image is smaller), little-endian and zstd; a chunk that is
-/// `fill` everywhere is not written. Encoded on all threads; a signal stops it between chunks.
-///
-/// # Errors
-/// [`ErrorKind::Exists`] if `dir` is there; [`ErrorKind::NoSpace`], [`ErrorKind::Io`] or
-/// [`ErrorKind::Interrupted`] if it cannot be finished.
-pub fn write_array<T: ZarrPixel>(
-    dir: &Path,
-    pixels: ArrayView2<T>,
-    fill: T,
-    attributes: &Map<String, serde_json::Value>,
-) -> Result<()> {
-    ensure_free(dir, false)?;
-    let staged = stage_array(dir, pixels, fill, attributes)?;
-    staged.publish(false)
-}
-
-/// Writes a staged Zarr v3 array as [`write_array`] does, and leaves its publishing to the caller.
-///
-/// # Errors
-/// As [`write_array`].
-pub fn stage_array<T: ZarrPixel>(
-    dir: &Path,
-    pixels: ArrayView2<T>,
-    fill: T,
-    attributes: &Map<String, serde_json::Value>,
-) -> Result<Staged> {
-    let (ny, nx) = pixels.dim();
-    if ny == 0 || nx == 0 {
-        let text = format!("an image of {nx} x {ny} pixels cannot be written");
-        return Err(Error::new(ErrorKind::Shape, text).file(dir));
-    }
-    let (chunk_ny, chunk_nx) = (ny.min(CHUNK_PX), nx.min(CHUNK_PX));
-    let metadata = json!({
-        "shape": [ny, nx],
-        "data_type": T::NAME,
-        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [chunk_ny, chunk_nx]}},
-        "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
-        "fill_value": fill.metadata(),
-        "codecs": [
-            {"name": "bytes", "configuration": {"endian": "little"}},
-            {"name": "zstd", "configuration": {"level": ZSTD_LEVEL, "checksum": false}},
-        ],
-        "attributes": attributes,
-        "zarr_format": 3,
-        "node_type": "array",
-        "storage_transformers": [],
-    });
-    let staged = Staged::dir(dir)?;
-    let text = serde_json::to_string_pretty(&metadata).expect("JSON values have text keys only");
-    std::fs::write(staged.path().join("zarr.json"), text)
-        .map_err(|cause| Error::io("write the array's metadata", dir, cause))?;
-    let array = open_store(staged.path()).map_err(|error| error.file(dir))?;
-    let chunks: Vec<(usize, usize)> = (0..ny.div_ceil(chunk_ny))
-        .flat_map(|row| (0..nx.div_ceil(chunk_nx)).map(move |column| (row, column)))
-        .collect();
-    chunks.into_par_iter().try_for_each(|(row, column)| {
-        crate::interrupt::check()?;
-        let (y, x) = (row * chunk_ny, column * chunk_nx);
-        let part = pixels.slice(s![y..(y + chunk_ny).min(ny), x..(x + chunk_nx).min(nx)]);
-        if part.iter().all(|pixel| pixel.is_fill(fill)) {
-            return Ok(());
-        }
-        // Chunks at the far edges are stored whole, with fill values beyond the image.
-        let mut chunk = Array2::from_elem((chunk_ny, chunk_nx), fill);
-        chunk.slice_mut(s![..part.nrows(), ..part.ncols()]).assign(&part);
-        let indices = [row as u64, column as u64];
-        array.store_chunk(&indices, chunk.into_raw_vec_and_offset().0).map_err(|cause| storing(dir, cause))
-    })?;
-    Ok(staged)
 }
 
 /// Makes a directory a Zarr v3 group, with the directories above it, if it is no group yet.
@@ -343,17 +271,6 @@ fn not_numeric(dir: &Path, name: &str) -> Error {
 /// The Zarr v3 name of the element type.
 fn type_name(array: &Store) -> String {
     array.data_type().name_v3().map_or_else(|| format!("{:?}", array.data_type()), |name| name.into_owned())
-}
-
-/// A chunk that could not be stored; a full disk keeps its own kind.
-fn storing(dir: &Path, cause: ArrayError) -> Error {
-    match cause {
-        ArrayError::StorageError(StorageError::IOError(cause)) => {
-            let cause = cause.raw_os_error().map_or_else(|| cause.kind().into(), std::io::Error::from_raw_os_error);
-            Error::io("write a chunk", dir, cause)
-        }
-        other => Error::new(ErrorKind::Io, "cannot write a chunk").file(dir).cause(other),
-    }
 }
 
 #[cfg(test)]

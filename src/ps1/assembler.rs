@@ -1,21 +1,26 @@
-//! Stage 3: one thread that places cells in order, convolves each as soon as all its sky is
-//! there, and hands it to the saver.
+//! Stage 3: one thread that places cells in order, has the rows convolved that no later cell
+//! changes, and hands the cells that are done to the saver.
+//!
+//! The thread decides; the work itself, placing, convolving and encoding, is done on all threads.
 
 use super::canonical::CanonicalWindow;
 use super::gather::Gatherer;
 use super::legacy::LegacyRows;
-use super::output::{CellRecord, Finished, InputsMissing, Owned};
+use super::making::{Context, Facts, Making};
+use super::output::{Output, Part, StagedCell};
 use super::plan::{Plan, Projection, Task};
-use super::progress::{Progress, Spent};
+use super::progress::{Event, Progress, Spent};
 use super::reader::{Arrival, Readers};
 use super::saver::Saver;
-use super::store::Stamp;
+use super::schedule::Schedule;
+use super::strips::{self, Item, Plane};
 use super::{Assembly, Options, Rejected, resume};
-use crate::compute::gaussian::{Convolved, Gaussian, Window};
+use crate::compute::gaussian::Gaussian;
 use crate::error::{Error, ErrorKind, Result};
-use crate::image::header::Header;
-use crate::skycell::{Band, SkycellId};
-use ndarray::{Array2, ArrayView2};
+use crate::image::zarr::{Chunk, ChunkBuffer, Encoder};
+use crate::skycell::SkycellId;
+use ndarray::{Array2, s};
+use rayon::prelude::*;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// Assembles all projections.
@@ -26,41 +31,35 @@ use std::sync::atomic::Ordering::Relaxed;
 pub fn run(
     options: &Options,
     plan: &Plan,
-    gaussian: &Gaussian,
     readers: &Readers,
+    output: &Output,
     saver: &Saver,
     progress: &Progress,
     rejected: &mut Vec<Rejected>,
 ) -> Result<()> {
+    let gaussian = Gaussian::new(options.psf);
     let mut gatherer = Gatherer::new(options, readers, progress);
     let mut first_index = 0;
     for projection in &plan.projections {
-        let mut assembler = Assembler::new(options, projection, gaussian, saver, progress);
+        let mut assembler = Assembler::new(options, projection, &gaussian, readers, output, saver, progress)?;
         for index in 0..projection.tasks.len() {
             let arrival = gatherer.gather(first_index + index)?;
             let right_is_placed = match assembler.right_neighbour(index) {
                 Some(right) => gatherer.peek(first_index + right)?,
                 None => false,
             };
-            assembler.accept(index, arrival, right_is_placed, rejected);
-            assembler.emit_ready(index)?;
+            assembler.accept(index, arrival, right_is_placed, rejected)?;
+            if assembler.ends_row(index) {
+                assembler.end_row(index)?;
+            }
         }
         first_index += projection.tasks.len();
     }
     Ok(())
 }
 
-/// What is kept of a placed cell until it is convolved.
-struct Held {
-    mask: Array2<u16>,
-    header: Header,
-    bands_missing: Vec<Band>,
-    masks_missing: Vec<Band>,
-    stamp: Stamp,
-}
-
 enum Rows {
-    Canonical(CanonicalWindow),
+    Canonical { window: CanonicalWindow, schedule: Schedule },
     Legacy(LegacyRows),
 }
 
@@ -68,16 +67,18 @@ struct Assembler<'a> {
     options: &'a Options,
     projection: &'a Projection,
     gaussian: &'a Gaussian,
+    readers: &'a Readers,
+    output: &'a Output,
     saver: &'a Saver,
     progress: &'a Progress,
     rows: Rows,
-    ready_after: Vec<Vec<usize>>,
-    /// By task.
+    data: Encoder<f32>,
+    mask: Encoder<u16>,
+    /// By task, as far as they came.
     contents: resume::Contents,
-    /// By task; `None` for cells that failed, or are done.
-    held: Vec<Option<Held>>,
     placed: Vec<bool>,
-    emitted: Vec<bool>,
+    /// By task; `None` for cells that failed, are not wanted, or are done.
+    making: Vec<Option<Making>>,
 }
 
 impl<'a> Assembler<'a> {
@@ -85,29 +86,39 @@ impl<'a> Assembler<'a> {
         options: &'a Options,
         projection: &'a Projection,
         gaussian: &'a Gaussian,
+        readers: &'a Readers,
+        output: &'a Output,
         saver: &'a Saver,
         progress: &'a Progress,
-    ) -> Self {
+    ) -> Result<Self> {
         let reach_px = options.psf.radius_px();
         let layout = projection.layout.clone();
+        let shape = layout.cell_shape;
         let rows = match options.assembly {
-            Assembly::Canonical => Rows::Canonical(CanonicalWindow::new(layout, projection.window_rows(reach_px))),
+            Assembly::Canonical => Rows::Canonical {
+                window: CanonicalWindow::new(layout, projection.window_rows(reach_px)),
+                schedule: Schedule::new(projection, reach_px),
+            },
             Assembly::Legacy => Rows::Legacy(LegacyRows::new(layout, projection.min_x, projection.max_cells)),
         };
-        let n_tasks = projection.tasks.len();
-        Self {
+        let data = Encoder::new(shape, f32::NAN, options.compression.of_images())?;
+        let mask = Encoder::new(shape, 0, options.compression.of_masks())?;
+        let (contents, placed, making) = (Vec::new(), Vec::new(), Vec::new());
+        Ok(Self {
             options,
             projection,
             gaussian,
+            readers,
+            output,
             saver,
             progress,
             rows,
-            ready_after: projection.ready_after(reach_px),
-            contents: Vec::with_capacity(n_tasks),
-            held: Vec::with_capacity(n_tasks),
-            placed: Vec::with_capacity(n_tasks),
-            emitted: vec![false; n_tasks],
-        }
+            data,
+            mask,
+            contents,
+            placed,
+            making,
+        })
     }
 
     fn id(&self, index: usize) -> SkycellId {
@@ -120,34 +131,56 @@ impl<'a> Assembler<'a> {
         (right.y == this.y && right.x == this.x + 1).then_some(index + 1)
     }
 
-    /// Places a cell, or notes that it failed.
-    fn accept(&mut self, index: usize, arrival: Arrival, right_is_placed: bool, rejected: &mut Vec<Rejected>) {
+    fn ends_row(&self, index: usize) -> bool {
+        self.projection.tasks.get(index + 1).is_none_or(|next| next.id().y != self.id(index).y)
+    }
+
+    /// Places a cell and encodes its mask, or notes that it failed.
+    fn accept(
+        &mut self,
+        index: usize,
+        arrival: Arrival,
+        right_is_placed: bool,
+        rejected: &mut Vec<Rejected>,
+    ) -> Result<()> {
         let task = &self.projection.tasks[index];
         self.contents.push((task.id(), arrival.hash));
         let outcome = arrival.outcome.and_then(|combined| self.refuse_without_room(task).map(|()| combined));
         self.placed.push(outcome.is_ok());
-        match outcome {
-            Ok(combined) => {
-                let flux = combined.flux.view();
-                self.progress.assembler.time(Spent::Busy, || match &mut self.rows {
-                    Rows::Canonical(window) => window.place(task.id(), flux, right_is_placed),
-                    Rows::Legacy(rows) => rows.place(task.id(), flux),
-                });
-                let held = Held {
-                    mask: combined.mask,
+        let combined = match outcome {
+            Ok(combined) => combined,
+            Err(error) => {
+                self.making.push(None);
+                self.progress.cells_rejected.fetch_add(1, Relaxed);
+                let refused = Rejected::new(&task.listed.cell.name, &error);
+                self.progress.tell(Event::Rejected(&refused));
+                rejected.push(refused);
+                return Ok(());
+            }
+        };
+        self.progress.assembler.about(&task.listed.cell.name, task.combined_bytes());
+        self.progress.assembler.add_bytes_in(task.combined_bytes());
+        self.progress.assembler.time(Spent::Busy, || match &mut self.rows {
+            Rows::Canonical { window, .. } => window.place(task.id(), combined.flux.view(), right_is_placed),
+            Rows::Legacy(rows) => rows.place(task.id(), combined.flux.view()),
+        });
+        self.readers.recycle(combined.flux);
+        let making = match task.wanted {
+            false => None,
+            true => {
+                let staged = self.output.stage(&task.listed.cell.name)?;
+                let facts = Facts {
+                    mask_hash: self.write_mask(&staged, &combined.mask)?,
                     header: combined.header,
                     bands_missing: combined.bands_missing,
                     masks_missing: combined.masks_missing,
                     stamp: arrival.stamp,
                 };
-                self.held.push(task.wanted.then_some(held));
+                Some(Making::new(facts, staged, self.data.chunks().len()))
             }
-            Err(error) => {
-                self.held.push(None);
-                self.progress.cells_rejected.fetch_add(1, Relaxed);
-                rejected.push(Rejected::new(&task.listed.cell.name, &error));
-            }
-        }
+        };
+        self.making.push(making);
+        Ok(())
     }
 
     /// The predecessor drops cells beyond the width of its rows.
@@ -162,139 +195,128 @@ impl<'a> Assembler<'a> {
         }
     }
 
-    /// Convolves and hands on the cells whose sky is complete after this task.
-    fn emit_ready(&mut self, index: usize) -> Result<()> {
-        match &self.rows {
-            Rows::Canonical(_) => {
-                for ready in std::mem::take(&mut self.ready_after[index]) {
-                    self.emit(ready)?;
-                }
-                self.forget_finished_rows();
-                Ok(())
-            }
-            Rows::Legacy(_) => self.emit_legacy(index),
-        }
+    /// Encodes and writes the chunks of a mask, and gives the mask's hash.
+    fn write_mask(&self, staged: &StagedCell, mask: &Array2<u16>) -> Result<String> {
+        let one = |buffer: &mut ChunkBuffer<u16>, chunk: Chunk| {
+            crate::interrupt::check()?;
+            let (hash, bytes) = self.progress.assembler.time(Spent::Busy, || -> Result<_> {
+                let part = mask.slice(s![chunk.y.clone(), chunk.x.clone()]);
+                buffer.part(&chunk).assign(&part);
+                Ok((strips::hash_of(part), self.mask.encode(&buffer.pixels)?))
+            })?;
+            self.write(staged, Part::Mask, chunk.index, bytes)?;
+            Ok(hash)
+        };
+        let chunks = self.mask.chunks().into_par_iter();
+        let hashes: Vec<blake3::Hash> = chunks.map_init(|| self.mask.buffer(), one).collect::<Result<_>>()?;
+        Ok(strips::hash_of_chunks(&hashes))
     }
 
-    fn forget_finished_rows(&mut self) {
-        let Some(first) = self.emitted.iter().position(|emitted| !emitted) else { return };
-        let row = self.projection.layout.position(self.id(first)).0;
-        if let Rows::Canonical(window) = &mut self.rows {
-            window.forget_below(row.saturating_sub(self.options.psf.radius_px()));
-        }
+    /// Writes the file of a chunk, if it has one, on the calling thread.
+    fn write(&self, staged: &StagedCell, part: Part, chunk: [usize; 2], bytes: Option<Vec<u8>>) -> Result<()> {
+        let Some(bytes) = bytes else { return Ok(()) };
+        self.progress.assembler.time(Spent::WaitingForOutput, || staged.store(part, chunk, &bytes))?;
+        self.progress.bytes_written.fetch_add(bytes.len() as u64, Relaxed);
+        self.progress.assembler.add_bytes_out(bytes.len() as u64);
+        Ok(())
     }
 
-    /// After the last cell of a row: pads between it and the row before, which is then emitted;
-    /// after the last row, that row too, padded from a row of nothing.
-    fn emit_legacy(&mut self, index: usize) -> Result<()> {
+    /// After the last cell of a row: makes what is complete now.
+    fn end_row(&mut self, index: usize) -> Result<()> {
         let y = self.id(index).y;
-        let next_y = self.projection.tasks.get(index + 1).map(|task| task.id().y);
-        if next_y == Some(y) {
-            return Ok(());
-        }
-        let before = self.projection.tasks[..index].iter().rev().map(|task| task.id().y).find(|row| *row != y);
-        if let Some(before) = before {
-            self.pad_legacy_rows();
-            self.emit_row(before)?;
-        }
-        if let Rows::Legacy(rows) = &mut self.rows {
-            rows.advance();
-        }
-        if next_y.is_none() {
-            self.pad_legacy_rows();
-            self.emit_row(y)?;
+        match &self.rows {
+            Rows::Canonical { schedule, .. } => {
+                let step = schedule.step_after(index).expect("every row has a step").clone();
+                let items = step.ready.iter().flat_map(|(task, rows)| self.items(*task, rows.clone())).collect();
+                self.make(items)?;
+                if let Rows::Canonical { window, .. } = &mut self.rows {
+                    window.forget_below(step.keep_from);
+                }
+            }
+            Rows::Legacy(_) => {
+                let tasks = &self.projection.tasks[..index];
+                let before = tasks.iter().rev().map(|task| task.id().y).find(|row| *row != y);
+                if let Some(before) = before {
+                    self.make_legacy_row(before)?;
+                }
+                if let Rows::Legacy(rows) = &mut self.rows {
+                    rows.advance();
+                }
+                if index + 1 == self.projection.tasks.len() {
+                    self.make_legacy_row(y)?;
+                }
+            }
         }
         Ok(())
     }
 
-    fn pad_legacy_rows(&mut self) {
+    /// Pads between the current row and the next, and makes the current one's cells.
+    fn make_legacy_row(&mut self, y: u8) -> Result<()> {
         if let Rows::Legacy(rows) = &mut self.rows {
             rows.pad_between_rows();
         }
+        let n_rows = self.data.n_chunk_rows();
+        let of_row = (0..self.making.len()).filter(|index| self.id(*index).y == y);
+        let items = of_row.flat_map(|task| self.items(task, 0..n_rows)).collect();
+        self.make(items)
     }
 
-    fn emit_row(&mut self, y: u8) -> Result<()> {
-        for index in 0..self.held.len() {
-            if self.id(index).y == y {
-                self.emit(index)?;
+    /// The chunks of a cell in these rows of its grid; none of a cell that is not to be made.
+    fn items(&self, task: usize, chunk_rows: std::ops::Range<usize>) -> Vec<Item> {
+        if self.making[task].is_none() {
+            return Vec::new();
+        }
+        let position = match &self.rows {
+            Rows::Canonical { .. } => self.projection.layout.position(self.id(task)),
+            Rows::Legacy(rows) => rows.position(self.id(task)).expect("cells without room were refused"),
+        };
+        let chunks = chunk_rows.flat_map(|row| self.data.chunks_of_row(row));
+        chunks.map(|chunk| Item { task, chunk, position }).collect()
+    }
+
+    fn plane(&self) -> Plane<'_> {
+        match &self.rows {
+            Rows::Canonical { window, .. } => window.plane(),
+            Rows::Legacy(rows) => rows.plane(),
+        }
+    }
+
+    /// Makes chunks, and publishes the cells that are then done.
+    fn make(&mut self, items: Vec<Item>) -> Result<()> {
+        crate::interrupt::check()?;
+        let plane = self.plane();
+        let write = |item: &Item, bytes| {
+            let making = self.making[item.task].as_ref().expect("only chunks of cells in the making are made");
+            self.write(making.staged(), Part::Data, item.chunk.index, bytes)
+        };
+        let clock = &self.progress.assembler;
+        let made = strips::make(self.gaussian, &plane, items, &self.data, clock, &write)?;
+        let n_columns = self.data.chunks_of_row(0).len();
+        for chunk in made {
+            let making = self.making[chunk.task].as_mut().expect("only chunks of cells in the making are made");
+            making.add(chunk.index[0] * n_columns + chunk.index[1], chunk.hash, chunk.n_nan);
+        }
+        for index in 0..self.making.len() {
+            if let Some(whole) = self.making[index].take_if(|making| making.is_whole()) {
+                let finished = whole.finish(index, &self.context(), &self.data, &self.mask)?;
+                self.progress.assembler.add_item();
+                self.progress.assembler.time(Spent::WaitingForOutput, || self.saver.save(finished))?;
+                self.count_row(self.id(index).y);
             }
         }
         Ok(())
     }
 
-    fn emit(&mut self, index: usize) -> Result<()> {
-        crate::interrupt::check()?;
-        self.emitted[index] = true;
-        if let Some(held) = self.held[index].take() {
-            let finished = self.progress.assembler.time(Spent::Busy, || self.convolve(index, held))?;
-            self.progress.assembler.time(Spent::WaitingForOutput, || self.saver.save(finished))?;
-        }
-        let y = self.id(index).y;
-        let row_is_done = self.projection.tasks.iter().zip(&self.emitted).all(|(task, done)| task.id().y != y || *done);
-        if row_is_done && self.projection.tasks.iter().any(|task| task.id().y == y && task.wanted) {
+    fn context(&self) -> Context<'_> {
+        let Self { options, projection, contents, placed, .. } = self;
+        Context { options, projection, contents, placed }
+    }
+
+    /// Counts a row once none of its cells is in the making.
+    fn count_row(&self, y: u8) {
+        let is_open = |index: usize| self.id(index).y == y && self.making[index].is_some();
+        if !(0..self.making.len()).any(is_open) {
             self.progress.rows_done.fetch_add(1, Relaxed);
         }
-        Ok(())
     }
-
-    fn convolve(&self, index: usize, held: Held) -> Result<Finished> {
-        let task = &self.projection.tasks[index];
-        let (view, window) = self.around(task.id());
-        let wanted = || crate::interrupt::signal().is_none();
-        let convolved = self.gaussian.convolve_while(view, &window, false, &wanted);
-        let Some(Convolved { pixels: flux, .. }) = convolved else { return Err(crate::interrupt::error()) };
-        let record = self.record(index, &held, &flux);
-        Ok(Finished { record, stamp: held.stamp, flux, mask: held.mask, header: held.header })
-    }
-
-    fn around(&self, cell: SkycellId) -> (ArrayView2<'_, f32>, Window) {
-        let reach_px = self.options.psf.radius_px();
-        match &self.rows {
-            Rows::Canonical(window) => window.around(cell, reach_px),
-            Rows::Legacy(rows) => rows.around(cell, reach_px).expect("cells without room were refused"),
-        }
-    }
-
-    fn record(&self, index: usize, held: &Held, flux: &Array2<f32>) -> CellRecord {
-        let task = &self.projection.tasks[index];
-        let layout = &self.projection.layout;
-        let id = task.id();
-        let (owned_rows, owned_columns) = layout.owned(id);
-        let position = layout.position(id);
-        let names = |placed: bool| {
-            let others = self.projection.tasks.iter().zip(&self.placed).filter(|(other, was_placed)| {
-                **was_placed == placed
-                    && other.id() != id
-                    && resume::influences(self.options, self.projection, id, other.id())
-            });
-            others.map(|(other, _)| other.listed.cell.name.clone()).collect()
-        };
-        CellRecord {
-            name: task.listed.cell.name.clone(),
-            projection: id.projection,
-            x: id.x,
-            y: id.y,
-            shape: [flux.nrows(), flux.ncols()],
-            position: [position.0, position.1],
-            owned: Owned { y: [owned_rows.start, owned_rows.end], x: [owned_columns.start, owned_columns.end] },
-            neighbours: names(true),
-            inputs_missing: InputsMissing {
-                bands: held.bands_missing.iter().map(|band| band.name().to_owned()).collect(),
-                masks: held.masks_missing.iter().map(|band| band.name().to_owned()).collect(),
-                neighbours: names(false),
-            },
-            n_nan: flux.iter().filter(|value| value.is_nan()).count(),
-            inputs_hash: self.contents[index].1.clone(),
-            recipe: resume::recipe(self.options, self.projection, id, &self.contents),
-            output_hash: hash_of(flux, &held.mask),
-        }
-    }
-}
-
-fn hash_of(flux: &Array2<f32>, mask: &Array2<u16>) -> String {
-    let mut hasher = blake3::Hasher::new();
-    // Native bytes: every machine this runs on is little-endian.
-    hasher.update_rayon(bytemuck::cast_slice(flux.as_slice().expect("a new array is contiguous")));
-    hasher.update_rayon(bytemuck::cast_slice(mask.as_slice().expect("a new array is contiguous")));
-    hasher.finalize().to_hex().to_string()
 }

@@ -10,6 +10,10 @@ use std::time::Duration;
 /// Cells that are let through however small the budget: one to place, and its right neighbour.
 pub const MIN_CELLS_IN_FLIGHT: usize = 2;
 
+/// Cells that are let through however large the budget: more would not be read faster, since the
+/// arrays of a cell are read side by side.
+pub const MAX_CELLS_IN_FLIGHT: usize = 4;
+
 /// The budget of all cells between reader and assembler.
 pub struct Budget {
     cap_bytes: u64,
@@ -40,13 +44,18 @@ impl Budget {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until `bytes` fit, or fewer than two cells are in flight.
+    /// Waits until `bytes` fit and fewer than [`MAX_CELLS_IN_FLIGHT`] cells are in flight, or fewer
+    /// than [`MIN_CELLS_IN_FLIGHT`] are.
     ///
     /// # Errors
     /// What `still_wanted` says; it is asked several times a second.
     pub fn charge(self: &Arc<Self>, bytes: u64, still_wanted: &dyn Fn() -> Result<()>) -> Result<Charge> {
         let mut state = self.lock();
-        while state.n_cells >= MIN_CELLS_IN_FLIGHT && state.used_bytes + bytes > self.cap_bytes {
+        let must_wait = |state: &State| {
+            state.n_cells >= MAX_CELLS_IN_FLIGHT
+                || (state.n_cells >= MIN_CELLS_IN_FLIGHT && state.used_bytes + bytes > self.cap_bytes)
+        };
+        while must_wait(&state) {
             still_wanted()?;
             let waited = self.changed.wait_timeout(state, Duration::from_millis(100));
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
@@ -55,6 +64,11 @@ impl Budget {
         state.used_bytes += bytes;
         state.peak_bytes = state.peak_bytes.max(state.used_bytes);
         Ok(Charge { budget: Arc::clone(self), bytes })
+    }
+
+    /// Bytes charged now.
+    pub fn used_bytes(&self) -> u64 {
+        self.lock().used_bytes
     }
 
     /// The most bytes charged at any time.
@@ -113,5 +127,15 @@ mod tests {
         drop(first);
         assert!(budget.charge(100, &tired).is_ok());
         assert_eq!(budget.peak_bytes(), 200);
+    }
+
+    #[test]
+    fn no_budget_lets_more_than_a_few_cells_in() {
+        let budget = Budget::new(u64::MAX);
+        let tired = || Err(Error::new(ErrorKind::Interrupted, "tired of waiting"));
+        let mut charges: Vec<Charge> = (0..MAX_CELLS_IN_FLIGHT).map(|_| budget.charge(1, &tired).unwrap()).collect();
+        assert!(budget.charge(1, &tired).is_err());
+        charges.pop();
+        assert!(budget.charge(1, &tired).is_ok());
     }
 }

@@ -3,15 +3,17 @@
 //! The rule: a placed cell covers its pixels; it gives up its last 10 columns where the cell to
 //! its high-x side is placed, and its last 10 rows in columns where a cell of the next row is
 //! placed; of the cells still covering a pixel the lowest (y, then x) writes it. Cells come in
-//! the order (y, x), so the first to write a pixel keeps it; only the last 10 rows of a row are
-//! taken back when the next row's cells come.
+//! the order (y, x), so what a cell may write follows from where the cells before it lie; no
+//! pixel is ever marked.
 
-use crate::compute::gaussian::Window;
+use super::strips::Plane;
 use crate::skycell::{EDGE_EXCLUSION_PX, Layout, SkycellId};
 use ndarray::{ArrayView2, s};
+use rayon::prelude::*;
+use std::ops::Range;
 
-/// Marks a pixel nobody has written: a NaN like any other to arithmetic, told apart by its bits.
-const UNWRITTEN: u32 = 0x7fc0_5ca1;
+/// Rows that one thread copies at least.
+const MIN_ROWS: usize = 32;
 
 /// The rows of the projection's image that are still needed.
 pub struct CanonicalWindow {
@@ -20,99 +22,122 @@ pub struct CanonicalWindow {
     /// Row of the image that `pixels` begins with.
     first_row: usize,
     pixels: Vec<f32>,
-    placed: Vec<SkycellId>,
-    /// Columns below this have had the last rows of the row before taken back.
-    taken_back_to: usize,
+    /// Row of cells that is being placed.
+    row: Option<u8>,
+    /// The placed cells of that row: first column, one past the last, one past the last they write.
+    placed: Vec<(usize, usize, usize)>,
+    /// One past the last row of the image that they cover.
+    row_end: usize,
+    /// By column: one past the last row of the image that the row of cells before covers; 0 if none does.
+    before_end: Vec<usize>,
+    /// By column: the same of all rows before that one, without what they gave up.
+    settled_end: Vec<usize>,
 }
 
 impl CanonicalWindow {
     /// An empty window, with room for `capacity_rows` so that it never moves in memory.
     pub fn new(layout: Layout, capacity_rows: usize) -> Self {
         let width = layout.image_shape().1;
-        let pixels = Vec::with_capacity(capacity_rows * width);
-        Self { layout, width, first_row: 0, pixels, placed: Vec::new(), taken_back_to: 0 }
+        Self {
+            layout,
+            width,
+            first_row: 0,
+            pixels: Vec::with_capacity(capacity_rows * width),
+            row: None,
+            placed: Vec::new(),
+            row_end: 0,
+            before_end: vec![0; width],
+            settled_end: vec![0; width],
+        }
     }
 
-    /// Writes a cell's plane; cells come in the order (y, x), each once.
+    /// Writes a cell's plane, on all threads; cells come in the order (y, x), each once.
     ///
     /// `right_is_placed`: whether the cell at x + 1 will be placed too.
     pub fn place(&mut self, cell: SkycellId, flux: ArrayView2<f32>, right_is_placed: bool) {
         let (y0, x0) = self.layout.position(cell);
         let (ny, nx) = self.layout.cell_shape;
+        self.begin_row(cell.y);
         self.extend_to(y0 + ny);
-        if self.placed.last().is_none_or(|last| last.y != cell.y) {
-            self.taken_back_to = 0;
+        let end = if right_is_placed { x0 + nx - EDGE_EXCLUSION_PX } else { x0 + nx };
+        // Cells of one row begin further left and cover the same rows: theirs is a first part of the columns.
+        let first = self.placed.iter().fold(x0, |first, (_, _, written_end)| first.max(*written_end));
+        let columns: Vec<usize> = (first..end).map(|x| self.first_free_row(x).max(y0)).collect();
+        let mut from = first;
+        for run in columns.chunk_by(|a, b| a == b) {
+            self.copy(flux, (y0, x0), run[0]..y0 + ny, from..from + run.len());
+            from += run.len();
         }
-        self.take_back_last_rows(cell, y0, x0);
-        let columns = if right_is_placed { nx - EDGE_EXCLUSION_PX } else { nx };
-        for (y, row) in flux.rows().into_iter().enumerate() {
-            let start = (y0 + y - self.first_row) * self.width + x0;
-            let to = &mut self.pixels[start..start + columns];
-            for (to, from) in to.iter_mut().zip(row) {
-                let value = if from.is_finite() { *from } else { f32::NAN };
-                *to = if to.to_bits() == UNWRITTEN { value } else { *to };
-            }
-        }
-        self.placed.push(cell);
+        self.placed.push((x0, x0 + nx, end));
     }
 
-    /// The last rows of the row before are this cell's, in the columns of both.
-    fn take_back_last_rows(&mut self, cell: SkycellId, y0: usize, x0: usize) {
-        let (ny, nx) = self.layout.cell_shape;
-        let columns = x0.max(self.taken_back_to)..x0 + nx;
-        self.taken_back_to = columns.end;
-        let below: Vec<SkycellId> = self.placed.iter().filter(|other| other.y + 1 == cell.y).copied().collect();
-        for other in below {
-            let other_x0 = self.layout.position(other).1;
-            let shared = columns.start.max(other_x0)..columns.end.min(other_x0 + nx);
-            let last_row = y0 - self.layout.stride().0 + ny;
-            for y in (last_row - EDGE_EXCLUSION_PX).max(self.first_row)..last_row {
-                if !shared.is_empty() {
-                    let row = (y - self.first_row) * self.width;
-                    self.pixels[row + shared.start..row + shared.end].fill(f32::from_bits(UNWRITTEN));
-                }
+    /// The first row of the image that the cells of rows before leave to this row, in a column that one
+    /// of its cells covers.
+    fn first_free_row(&self, x: usize) -> usize {
+        self.settled_end[x].max(self.before_end[x].saturating_sub(EDGE_EXCLUSION_PX)).max(self.first_row)
+    }
+
+    /// Copies rows and columns of the image from a cell that lies at `(y0, x0)`.
+    fn copy(&mut self, flux: ArrayView2<f32>, (y0, x0): (usize, usize), rows: Range<usize>, columns: Range<usize>) {
+        if rows.is_empty() {
+            return;
+        }
+        let to = &mut self.pixels[(rows.start - self.first_row) * self.width..(rows.end - self.first_row) * self.width];
+        let from = flux.slice_move(s![rows.start - y0..rows.end - y0, columns.start - x0..columns.end - x0]);
+        to.par_chunks_mut(self.width).with_min_len(MIN_ROWS).enumerate().for_each(|(y, to)| {
+            for (to, from) in to[columns.clone()].iter_mut().zip(from.row(y)) {
+                *to = if from.is_finite() { *from } else { f32::NAN };
             }
+        });
+    }
+
+    /// Settles what the rows of cells before have written, once the first cell of row `y` comes.
+    fn begin_row(&mut self, y: u8) {
+        let Some(last) = self.row.replace(y).filter(|last| *last != y) else { return };
+        // Where the last row has cells, the one before it gave up rows, once however many they are.
+        for (first, end, _) in &self.placed {
+            for x in *first..*end {
+                let before = std::mem::take(&mut self.before_end[x]).saturating_sub(EDGE_EXCLUSION_PX);
+                self.settled_end[x] = self.settled_end[x].max(before);
+            }
+        }
+        self.settle();
+        for (first, _, written_end) in std::mem::take(&mut self.placed) {
+            self.before_end[first..written_end].fill(self.row_end);
+        }
+        if y != last + 1 {
+            self.settle();
+        }
+    }
+
+    /// The row of cells before gives up nothing more.
+    fn settle(&mut self) {
+        for (settled, before) in self.settled_end.iter_mut().zip(&mut self.before_end) {
+            *settled = (*settled).max(std::mem::take(before));
         }
     }
 
     fn extend_to(&mut self, end_row: usize) {
+        self.row_end = end_row;
         let needed = (end_row - self.first_row) * self.width;
-        if needed > self.pixels.len() {
-            self.pixels.resize(needed, f32::from_bits(UNWRITTEN));
-        }
+        let missing = needed.saturating_sub(self.pixels.len());
+        self.pixels.par_extend(rayon::iter::repeat_n(f32::NAN, missing));
     }
 
-    /// The pixels around a cell that its convolution can see, and where the cell lies in them.
-    /// What the image does not have, or nobody wrote, is NaN or beyond the view: zero flux.
-    pub fn around(&self, cell: SkycellId, reach_px: usize) -> (ArrayView2<'_, f32>, Window) {
-        let (y0, x0) = self.layout.position(cell);
-        let (ny, nx) = self.layout.cell_shape;
-        let n_rows = self.pixels.len() / self.width;
-        let top = y0.saturating_sub(reach_px).max(self.first_row);
-        let bottom = (y0 + ny + reach_px).min(self.first_row + n_rows);
-        let left = x0.saturating_sub(reach_px);
-        let right = (x0 + nx + reach_px).min(self.width);
-        let all = ArrayView2::from_shape((n_rows, self.width), &self.pixels).expect("the window is whole rows");
-        let view = all.slice_move(s![top - self.first_row..bottom - self.first_row, left..right]);
-        let origin = self.layout.origin();
-        let window = Window {
-            y: y0 - top..y0 - top + ny,
-            x: x0 - left..x0 - left + nx,
-            origin: ((origin.0 + top) as i64, (origin.1 + left) as i64),
-        };
-        (view, window)
+    /// The rows held. What the image does not have, or nobody wrote, is NaN or not there: zero flux.
+    pub fn plane(&self) -> Plane<'_> {
+        let shape = (self.pixels.len() / self.width, self.width);
+        let pixels = ArrayView2::from_shape(shape, &self.pixels).expect("the window is whole rows");
+        let (y, x) = self.layout.origin();
+        Plane { pixels, first_row: self.first_row, origin: (y as i64, x as i64) }
     }
 
     /// Gives up the image's rows below `row`.
     pub fn forget_below(&mut self, row: usize) {
-        if row <= self.first_row {
-            return;
+        if row > self.first_row {
+            let n_elements = ((row - self.first_row) * self.width).min(self.pixels.len());
+            self.pixels.drain(..n_elements);
+            self.first_row = row;
         }
-        let n_elements = ((row - self.first_row) * self.width).min(self.pixels.len());
-        self.pixels.drain(..n_elements);
-        self.first_row = row;
-        let first = self.first_row;
-        let (layout, ny) = (&self.layout, self.layout.cell_shape.0);
-        self.placed.retain(|cell| layout.position(*cell).0 + ny > first);
     }
 }

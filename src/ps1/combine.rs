@@ -1,13 +1,21 @@
 //! Stage 2: from compressed chunks of four bands to one combined plane and one mask.
 
-use super::store::{RawArray, RawCell};
+mod decode;
+mod tiles;
+
+use super::pages;
+use super::store::{RawArray, RawBand, RawCell};
+use crate::compute::bands::{self, StoredBand};
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::header::Header;
 use crate::skycell::{Band, FluxScale, Weights};
-use ndarray::{Array2, ArrayViewMut2, s};
-use std::borrow::Cow;
-
-use zarrs::array::{ArrayBytes, ArrayToBytesCodecTraits, CodecOptions};
+use decode::{Decoder, Scratch};
+use ndarray::{Array2, ArrayViewMut2};
+use rayon::prelude::*;
+use std::sync::{Mutex, PoisonError};
+use tiles::{Tile, Tiling};
+use zarrs::array::Array;
+use zarrs::filesystem::FilesystemStore;
 
 /// A skycell's bands added up.
 pub struct Combined {
@@ -34,29 +42,195 @@ pub struct Recipe {
     pub allow_missing_bands: bool,
 }
 
-/// Decodes and adds the bands chunk by chunk, in f64: no decoded raw plane ever exists.
+/// Whether the work is still wanted; asked between tiles, from any thread.
+pub type StillWanted<'a> = &'a (dyn Fn() -> Result<()> + Sync);
+
+/// Combines cells, and keeps the memory that chunks are decoded in from one to the next.
 ///
-/// Shape: all arrays have `shape`, (ny, nx), as reading checked; so has the result. Units: stored asinh pixels
-/// to flux as [`FluxScale`] says. Missing pixels: a NaN or infinity in any band makes NaN; an
-/// absent chunk is its fill value. Masks exclude nothing.
+/// The tiles of a cell are shared among the threads of rayon, so that one cell keeps them all
+/// busy. Each thread at work holds a scratch of [`Decoding::tile_bytes`].
+pub struct Combiner {
+    recipe: Recipe,
+    /// Those that no thread uses now.
+    idle: Mutex<Vec<Scratch>>,
+    /// A plane that came back.
+    plane: Mutex<Option<Array2<f32>>>,
+}
+
+/// Decodes and adds the bands of one cell, as [`Combiner::combine`].
 ///
 /// # Errors
-/// [`ErrorKind::Missing`] without a band or header; [`ErrorKind::Header`] for a scale that is not
-/// there; [`ErrorKind::Damaged`] or [`ErrorKind::Unsupported`] for arrays that do not decode.
-pub fn combine(
-    cell: RawCell,
-    shape: (usize, usize),
-    recipe: &Recipe,
-    still_wanted: &dyn Fn() -> Result<()>,
-) -> Result<Combined> {
-    let present: Vec<Band> = cell.bands.iter().map(|raw| raw.band).collect();
-    let bands_missing: Vec<Band> = Band::ALL.into_iter().filter(|band| !present.contains(band)).collect();
-    refuse_missing_bands(&bands_missing, recipe.allow_missing_bands)?;
-    let weights = recipe.weights.renormalised(&present);
-    let masked: Vec<Band> = cell.masks.iter().map(|(band, _)| *band).collect();
-    let masks_missing = present.iter().copied().filter(|band| !masked.contains(band)).collect();
+/// As [`Combiner::combine`].
+pub fn combine(cell: RawCell, shape: (usize, usize), recipe: &Recipe, still_wanted: StillWanted) -> Result<Combined> {
+    Combiner::new(*recipe).combine(cell, shape, still_wanted)
+}
 
-    let headers = cell.bands.iter().map(|raw| {
+impl Combiner {
+    pub fn new(recipe: Recipe) -> Self {
+        Self { recipe, idle: Mutex::default(), plane: Mutex::default() }
+    }
+
+    /// Decodes and adds the bands tile by tile, in f64: no decoded raw plane ever exists.
+    ///
+    /// Shape: all arrays have `shape`, (ny, nx), as reading checked; so has the result. Units: stored asinh
+    /// pixels to flux as [`FluxScale`] says, summed as [`bands::sum`] says. Missing pixels: a NaN or infinity in
+    /// any band makes NaN; an absent chunk is its fill value. Masks exclude nothing.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Missing`] without a band or header; [`ErrorKind::Header`] for a scale that is not
+    /// there; [`ErrorKind::Damaged`] or [`ErrorKind::Unsupported`] for arrays that do not decode.
+    pub fn combine(&self, cell: RawCell, shape: (usize, usize), still_wanted: StillWanted) -> Result<Combined> {
+        let RawCell { bands, masks } = cell;
+        let present: Vec<Band> = bands.iter().map(|raw| raw.band).collect();
+        let bands_missing: Vec<Band> = Band::ALL.into_iter().filter(|band| !present.contains(band)).collect();
+        refuse_missing_bands(&bands_missing, self.recipe.allow_missing_bands)?;
+        let weights = self.recipe.weights.renormalised(&present);
+        let masked: Vec<Band> = masks.iter().map(|(band, _)| *band).collect();
+        let masks_missing = present.iter().copied().filter(|band| !masked.contains(band)).collect();
+        let (headers, scales) = headers_and_scales(&bands)?;
+
+        let images: Vec<RawArray> = bands.into_iter().map(|raw| raw.image).collect();
+        let masks: Vec<RawArray> = masks.into_iter().map(|(_, array)| array).collect();
+        let terms: Vec<Term> =
+            scales.into_iter().zip(weights).map(|(scale, (_, weight))| Term { scale, weight }).collect();
+        let mut flux = self.any_plane(shape);
+        let mut mask = Array2::<u16>::zeros(shape);
+        pages::advise(mask.as_slice_mut().expect("a new array is contiguous"));
+        let (added, joined) = rayon::join(
+            || self.add_images(images, &terms, flux.view_mut(), still_wanted),
+            || self.or_masks(masks, mask.view_mut(), still_wanted),
+        );
+        added.and(joined)?;
+        let header = headers.into_iter().next().expect("at least one band was checked to be there");
+        Ok(Combined { flux, mask, header, bands_missing, masks_missing })
+    }
+
+    /// Takes back the flux of a cell that is done with, for the next one: the system takes as long to
+    /// clear new memory as the bands take to be added. One plane is kept, not more.
+    pub fn recycle(&self, flux: Array2<f32>) {
+        *self.plane.lock().unwrap_or_else(PoisonError::into_inner) = Some(flux);
+    }
+
+    /// A plane with any content.
+    fn any_plane(&self, shape: (usize, usize)) -> Array2<f32> {
+        let kept = self.plane.lock().unwrap_or_else(PoisonError::into_inner).take();
+        kept.filter(|plane| plane.dim() == shape && plane.is_standard_layout()).unwrap_or_else(|| {
+            let mut plane = Array2::zeros(shape);
+            pages::advise(plane.as_slice_mut().expect("a new array is contiguous"));
+            plane
+        })
+    }
+
+    fn add_images(
+        &self,
+        images: Vec<RawArray>,
+        terms: &[Term],
+        flux: ArrayViewMut2<f32>,
+        still_wanted: StillWanted,
+    ) -> Result<()> {
+        self.for_each_tile(images, false, flux, still_wanted, |mut tile, decoders, scratch| {
+            let shape = tile.plane.dim();
+            let (zstd, places) = scratch.parts(decoders.len());
+            let decoded = decoders.iter().zip(tile.chunks).zip(places);
+            let decoded = decoded.map(|((decoder, chunks), place)| {
+                still_wanted()?;
+                decoder.image(chunks, tile.origin, shape, zstd, place)
+            });
+            let decoded = decoded.collect::<Result<Vec<_>>>()?;
+            let stored = decoded.iter().zip(terms).map(|((pixels, row_px), term)| StoredBand {
+                pixels,
+                row_px: *row_px,
+                scale: term.scale,
+                weight: term.weight,
+            });
+            bands::sum(&stored.collect::<Vec<_>>(), tile.plane.view_mut());
+            Ok(())
+        })
+    }
+
+    fn or_masks(&self, masks: Vec<RawArray>, plane: ArrayViewMut2<u16>, still_wanted: StillWanted) -> Result<()> {
+        self.for_each_tile(masks, true, plane, still_wanted, |mut tile, decoders, scratch| {
+            let (zstd, places) = scratch.parts(1);
+            // The first mask is written over the zeros: reading them would touch every page twice.
+            let mut is_zero = true;
+            for (decoder, chunks) in decoders.iter().zip(tile.chunks) {
+                let mut has_bits = false;
+                for chunk in chunks.into_iter().filter(|chunk| decoder.may_have_bits(chunk)) {
+                    decoder.join_mask(chunk, tile.origin, tile.plane.view_mut(), is_zero, zstd, &mut places[0])?;
+                    has_bits = true;
+                }
+                is_zero &= !has_bits;
+            }
+            Ok(())
+        })
+    }
+
+    /// Does `work` on all tiles, on all threads. Of several failures the first in the order of the
+    /// tiles is told, whatever the threads.
+    fn for_each_tile<T: Send>(
+        &self,
+        mut arrays: Vec<RawArray>,
+        is_mask: bool,
+        plane: ArrayViewMut2<T>,
+        still_wanted: StillWanted,
+        work: impl Fn(Tile<T>, &[Decoder], &mut Scratch) -> Result<()> + Sync,
+    ) -> Result<()> {
+        let decoders = arrays.iter().map(|raw| Decoder::new(raw, is_mask)).collect::<Result<Vec<_>>>()?;
+        let tiling = Tiling::of(arrays.iter().map(|raw| &*raw.array), plane.dim());
+        let tiles = tiling.and_then(|tiling| tiling.split(plane, &mut arrays)).map_err(|cause| {
+            let what = format!("the chunk grid of {} cannot be understood", arrays[0].what);
+            Error::new(ErrorKind::Damaged, what).file(&arrays[0].path).cause(cause).help("ingest this skycell again")
+        })?;
+        let one = |tile| {
+            still_wanted()?;
+            let mut scratch = self.idle().pop().unwrap_or_default();
+            let outcome = work(tile, &decoders, &mut scratch);
+            self.idle().push(scratch);
+            outcome
+        };
+        let outcomes: Vec<Result<()>> = tiles.into_par_iter().with_max_len(1).map(one).collect();
+        outcomes.into_iter().collect()
+    }
+
+    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Scratch>> {
+        // A panic elsewhere leaves the list whole.
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How a band counts.
+struct Term {
+    scale: FluxScale,
+    weight: f64,
+}
+
+/// What decoding a cell takes besides its result: known from its description alone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Decoding {
+    /// Scratch of one thread.
+    pub tile_bytes: u64,
+    /// Tiles that can be worked on at the same time.
+    pub n_tiles: u64,
+}
+
+impl Decoding {
+    /// Of a cell with these images and masks, each of `shape`, (ny, nx).
+    pub fn of(images: &[&Array<FilesystemStore>], masks: &[&Array<FilesystemStore>], shape: (usize, usize)) -> Self {
+        let bytes = |arrays: &[&Array<FilesystemStore>]| {
+            // A grid that cannot be understood is refused when the cell is read.
+            let Ok(tiling) = Tiling::of(arrays.iter().copied(), shape) else { return (Vec::new(), 0) };
+            let bytes = arrays.iter().map(|array| decode::scratch_bytes(array, tiling.largest_px(), shape));
+            (bytes.collect::<Vec<u64>>(), tiling.n_tiles() as u64)
+        };
+        let ((images, n_images), (masks, n_masks)) = (bytes(images), bytes(masks));
+        // The images of a tile are decoded side by side, masks one after the other.
+        let tile_bytes = images.iter().sum::<u64>() + masks.iter().max().copied().unwrap_or(0);
+        Self { tile_bytes, n_tiles: n_images + n_masks }
+    }
+}
+
+fn headers_and_scales(bands: &[RawBand]) -> Result<(Vec<Header>, Vec<FluxScale>)> {
+    let headers = bands.iter().map(|raw| {
         let text = raw.header_text.as_deref().ok_or_else(|| {
             let what = format!("{} has no header", raw.image.what);
             Error::new(ErrorKind::Missing, what).file(&raw.image.path).help("ingest this skycell again")
@@ -64,23 +238,12 @@ pub fn combine(
         Header::from_cards_text(text).map_err(|cause| about(&raw.image, "the header of", cause))
     });
     let headers: Vec<Header> = headers.collect::<Result<_>>()?;
-    let scales =
-        cell.bands.iter().zip(&headers).map(|(raw, header)| {
-            FluxScale::from_header(header).map_err(|cause| about(&raw.image, "the header of", cause))
-        });
+    let scales = bands
+        .iter()
+        .zip(&headers)
+        .map(|(raw, header)| FluxScale::from_header(header).map_err(|cause| about(&raw.image, "the header of", cause)));
     let scales: Vec<FluxScale> = scales.collect::<Result<_>>()?;
-
-    let mut flux = Array2::<f32>::zeros(shape);
-    let mut mask = Array2::<u16>::zeros(shape);
-    for ((raw, scale), (_, weight)) in cell.bands.into_iter().zip(scales).zip(weights) {
-        add_image(raw.image, &scale, weight, &mut flux, still_wanted)?;
-    }
-    for (_, array) in cell.masks {
-        or_mask(array, &mut mask, still_wanted)?;
-    }
-    flux.mapv_inplace(|value| if value.is_finite() { value } else { f32::NAN });
-    let header = headers.into_iter().next().expect("at least one band was checked to be there");
-    Ok(Combined { flux, mask, header, bands_missing, masks_missing })
+    Ok((headers, scales))
 }
 
 fn refuse_missing_bands(missing: &[Band], allowed: bool) -> Result<()> {
@@ -99,114 +262,4 @@ fn about(array: &RawArray, part: &str, cause: Error) -> Error {
     let what = format!("{part} {} cannot be used", array.what);
     let kind = cause.kind();
     Error::new(kind, what).file(&array.path).cause(cause).help("ingest this skycell again, or take it off the list")
-}
-
-/// Adds a band: for each pixel f32 sum, f64 addition, rounded to f32, as the predecessor does.
-fn add_image(
-    raw: RawArray,
-    scale: &FluxScale,
-    weight: f64,
-    flux: &mut Array2<f32>,
-    still_wanted: &dyn Fn() -> Result<()>,
-) -> Result<()> {
-    for_each_chunk(raw, flux, still_wanted, |pixels: &[f32], mut part, width| {
-        for (row, stored) in part.rows_mut().into_iter().zip(pixels.chunks_exact(width)) {
-            for (sum, stored) in row.into_iter().zip(stored) {
-                *sum = (f64::from(*sum) + scale.flux(*stored) * weight) as f32;
-            }
-        }
-    })
-}
-
-fn or_mask(raw: RawArray, mask: &mut Array2<u16>, still_wanted: &dyn Fn() -> Result<()>) -> Result<()> {
-    // uint32 masks of early stores hold no bit above 15; the cast drops nothing of a PS1 mask.
-    for_each_chunk(raw, mask, still_wanted, |pixels: &[u32], mut part, width| {
-        for (row, bits) in part.rows_mut().into_iter().zip(pixels.chunks_exact(width)) {
-            row.into_iter().zip(bits).for_each(|(sum, bits)| *sum |= *bits as u16);
-        }
-    })
-}
-
-/// A pixel type that stored chunks are decoded to.
-trait Decoded: Copy + Default {
-    /// Converts decoded native bytes of the named data type; `None` for a type that does not fit.
-    fn from_bytes(bytes: &[u8], data_type: &str) -> Option<Vec<Self>>;
-}
-
-fn cast<T: bytemuck::AnyBitPattern>(bytes: &[u8]) -> Vec<T> {
-    bytes.chunks_exact(size_of::<T>()).map(bytemuck::pod_read_unaligned).collect()
-}
-
-impl Decoded for f32 {
-    fn from_bytes(bytes: &[u8], data_type: &str) -> Option<Vec<Self>> {
-        match data_type {
-            "float32" => Some(cast(bytes)),
-            "float64" => Some(cast::<f64>(bytes).into_iter().map(|value| value as f32).collect()),
-            _ => None,
-        }
-    }
-}
-
-impl Decoded for u32 {
-    fn from_bytes(bytes: &[u8], data_type: &str) -> Option<Vec<Self>> {
-        match data_type {
-            "uint8" => Some(bytes.iter().map(|value| u32::from(*value)).collect()),
-            "uint16" => Some(cast::<u16>(bytes).into_iter().map(u32::from).collect()),
-            "uint32" => Some(cast(bytes)),
-            "int16" => Some(cast::<i16>(bytes).into_iter().map(|value| u32::from(value as u16)).collect()),
-            "int32" => Some(cast::<i32>(bytes).into_iter().map(|value| value as u32).collect()),
-            _ => None,
-        }
-    }
-}
-
-/// Decodes the chunks of an array in turn and hands each one's pixels, the part of `plane` it
-/// covers, and its width, to `add`; its bytes are dropped before the next is decoded.
-fn for_each_chunk<T: Decoded, P>(
-    raw: RawArray,
-    plane: &mut Array2<P>,
-    still_wanted: &dyn Fn() -> Result<()>,
-    mut add: impl FnMut(&[T], ArrayViewMut2<P>, usize),
-) -> Result<()> {
-    let RawArray { what, path, array, chunks } = raw;
-    let (ny, nx) = plane.dim();
-    for (indices, bytes) in chunks {
-        still_wanted()?;
-        let damaged = |cause: String| {
-            let place: Vec<String> = indices.iter().map(u64::to_string).collect();
-            Error::new(ErrorKind::Damaged, format!("chunk {} of {what} cannot be decoded", place.join("/")))
-                .file(&path)
-                .cause(cause)
-                .help("ingest this skycell again")
-        };
-        let shape = array.chunk_shape(&indices).map_err(|cause| damaged(cause.to_string()))?;
-        let decoded = match bytes {
-            Some(bytes) => array
-                .codecs()
-                .decode(Cow::Owned(bytes), &shape, array.data_type(), array.fill_value(), &CodecOptions::default())
-                .map_err(|cause| damaged(cause.to_string()))?,
-            None => {
-                let n_pixels = shape.iter().map(|length| length.get()).product();
-                ArrayBytes::new_fill_value(array.data_type(), n_pixels, array.fill_value())
-                    .map_err(|cause| damaged(cause.to_string()))?
-            }
-        };
-        let decoded = decoded.into_fixed().map_err(|cause| damaged(cause.to_string()))?;
-        let data_type = array.data_type().name_v3().unwrap_or_default().into_owned();
-        let pixels = T::from_bytes(&decoded, &data_type).ok_or_else(|| {
-            Error::new(ErrorKind::Unsupported, format!("{what} has pixels of type {data_type}"))
-                .file(&path)
-                .help("images are float32, masks uint16 or uint32; ingest this skycell again")
-        })?;
-        let [chunk_ny, chunk_nx] = [shape[0].get() as usize, shape[1].get() as usize];
-        if pixels.len() != chunk_ny * chunk_nx {
-            return Err(damaged(format!("{} pixels, expected {}", pixels.len(), chunk_ny * chunk_nx)));
-        }
-        // Chunks of a grid that is not regular have different sizes: the grid knows their places.
-        let origin = array.chunk_origin(&indices).map_err(|cause| damaged(cause.to_string()))?;
-        let (y, x) = ((origin[0] as usize).min(ny), (origin[1] as usize).min(nx));
-        let part = plane.slice_mut(s![y..(y + chunk_ny).min(ny), x..(x + chunk_nx).min(nx)]);
-        add(&pixels, part, chunk_nx);
-    }
-    Ok(())
 }

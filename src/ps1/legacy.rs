@@ -3,7 +3,7 @@
 //! Source: spec of the PS1 processor, sections 6.1 to 6.6. Kept for comparison with old stores;
 //! its known defects (blanked strips, dropped cells) are part of the contract.
 
-use crate::compute::gaussian::Window;
+use super::strips::Plane;
 use crate::skycell::{CELL_OVERLAP_PX, EDGE_EXCLUSION_PX, Layout, PAD_PX, SkycellId};
 use ndarray::{Array2, ArrayView2, s};
 
@@ -70,24 +70,19 @@ impl LegacyRows {
         self.next.slice_mut(s![..depth, ..]).assign(&self.current.slice(last_rows));
     }
 
-    /// The current row's pixels around a cell, and where the cell lies in them.
-    pub fn around(&self, cell: SkycellId, reach_px: usize) -> Option<(ArrayView2<'_, f32>, Window)> {
-        let start = self.column(cell)?;
-        let (ny, nx) = self.layout.cell_shape;
-        let (top, left) = (PAD_PX - reach_px.min(PAD_PX), start - reach_px.min(start));
-        let bottom = (PAD_PX + ny + reach_px).min(self.current.nrows());
-        let right = (start + nx + reach_px).min(self.current.ncols());
-        let window = Window {
-            y: PAD_PX - top..PAD_PX - top + ny,
-            x: start - left..start - left + nx,
-            origin: (top as i64, left as i64),
-        };
-        Some((self.current.slice(s![top..bottom, left..right]), window))
+    /// The current row, pads included.
+    pub fn plane(&self) -> Plane<'_> {
+        Plane { pixels: self.current.view(), first_row: 0, origin: (0, 0) }
+    }
+
+    /// Where a cell's first pixel lies in the current row, if it has room there.
+    pub fn position(&self, cell: SkycellId) -> Option<(usize, usize)> {
+        Some((PAD_PX, self.column(cell)?))
     }
 
     /// The next row becomes the current one, and a new, empty one is next.
     pub fn advance(&mut self) {
         std::mem::swap(&mut self.current, &mut self.next);
-        self.next.fill(f32::NAN);
+        self.next.par_mapv_inplace(|_| f32::NAN);
     }
 }

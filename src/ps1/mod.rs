@@ -1,9 +1,9 @@
 //! From skycells to PSF-convolved skycells, in four stages joined by bounded channels.
 //!
 //! ```text
-//! list -> tasks -> reader -> preprocessor -> assembler -> saver
-//!          (order)  bytes     combined cell   rows, blur   publish
-//!                  N threads  N threads       1 thread     1 thread
+//! list -> tasks -> reader -> preprocessor -> assembler          -> saver
+//!          (order)  bytes     combined cell   rows, blur, encode   write, publish
+//!                  N threads  N threads       1 thread + pool      1 thread
 //! ```
 //!
 //! A skycell that fails is a message like any other; the assembler learns of it at once and goes
@@ -14,26 +14,37 @@ pub mod assembler;
 pub mod budget;
 pub mod canonical;
 pub mod combine;
+pub mod figures;
 pub mod gather;
 pub mod ingest;
 pub mod legacy;
 pub mod list;
+pub mod making;
+pub mod memory;
 pub mod output;
+mod pages;
 pub mod plan;
 pub mod progress;
 pub mod reader;
 pub mod resume;
 pub mod saver;
+pub mod schedule;
+pub mod shard;
 pub mod store;
+pub mod strips;
+pub mod survey;
+pub mod trace;
 
 pub use list::{Detector, List, ListedCell};
-pub use progress::Progress;
+pub use progress::{Event, Progress};
+pub use shard::{Shard, ShardChoice};
+pub use survey::survey;
 
-use crate::compute::gaussian::{Gaussian, Psf};
+use crate::compute::gaussian::Psf;
 use crate::error::{Error, ErrorKind, Result};
 use crate::skycell::PAD_PX;
 use crate::units::ByteSize;
-use output::Output;
+use output::{Compression, Output};
 use plan::Plan;
 use serde::Serialize;
 use serde_json::json;
@@ -84,6 +95,10 @@ pub struct Options {
     pub gather_timeout: Duration,
     pub n_threads: usize,
     pub memory_budget: Option<ByteSize>,
+    /// Compression of the results; it changes no pixel, and finished cells are kept whatever theirs is.
+    pub compression: Compression,
+    /// Only this part of the cells.
+    pub shard: Option<Shard>,
 }
 
 impl Options {
@@ -156,11 +171,22 @@ pub struct Report {
     pub metadata: PathBuf,
     pub seconds: f64,
     pub bytes_read: u64,
+    /// Of encoded chunks.
     pub bytes_written: u64,
     /// The most bytes of cells in flight at any time, without the assembler's rows.
     pub peak_cell_bytes: u64,
+    /// Left for cells in flight.
     pub memory_budget_bytes: u64,
-    pub stages: serde_json::Value,
+    /// What the process was expected to need at most.
+    pub estimated_resident_bytes: u64,
+    /// The most memory that the process had in use, as the system counts it.
+    pub peak_resident_bytes: u64,
+    #[serde(flatten)]
+    pub figures: figures::Figures,
+    /// The part of the work that this run was asked for, if not all.
+    pub shard: Option<Shard>,
+    /// Cells that the run was asked for, finished or not; 0 if its shard is empty.
+    pub asked: usize,
     pub backend: &'static str,
     pub interrupted: bool,
 }
@@ -174,46 +200,51 @@ pub struct Report {
 pub fn run(options: &Options, progress: &Arc<Progress>, rejected: &mut Vec<Rejected>) -> Result<Report> {
     options.check()?;
     let start = Instant::now();
+    let cpu_before = figures::process_cpu();
     let started = jiff::Timestamp::now();
     let plan = Plan::make(options)?;
     rejected.clone_from(&plan.rejected);
+    rejected.iter().for_each(|rejected| progress.tell(Event::Rejected(rejected)));
+    let asked = plan.n_wanted();
     let output = Output::open(&options.output_folder())?;
     let mut plan = plan.without_finished(options, &output)?;
     plan.measure_inputs();
-    let budget_bytes = plan.check_budget(options)?;
-    progress.cells_kept.store(plan.n_kept as u64, Relaxed);
+    let memory = plan.memory(options);
+    let budget_bytes = memory.left_for_cells()?;
+    progress.cells_kept.store(plan.kept.len() as u64, Relaxed);
+    for cell in &plan.kept {
+        progress.tell(Event::Kept { name: &cell.name, projection: cell.id.projection });
+    }
     progress.cells_wanted.store(plan.n_wanted() as u64, Relaxed);
     progress.rows_wanted.store(plan.n_rows() as u64, Relaxed);
     progress.cells_rejected.store(plan.rejected.len() as u64, Relaxed);
 
-    let gaussian = Gaussian::new(options.psf);
     let saver = saver::Saver::start(output.clone(), Arc::clone(progress))?;
     let readers = reader::Readers::start(options, &plan, budget_bytes, Arc::clone(progress))?;
-    let outcome = assembler::run(options, &plan, &gaussian, &readers, &saver, progress, rejected);
+    let outcome = assembler::run(options, &plan, &readers, &output, &saver, progress, rejected);
     let peak_cell_bytes = readers.peak_bytes();
     drop(readers);
     let (done, saved) = saver.finish();
     let interrupted = crate::interrupt::signal().is_some();
 
-    let stages = json!({
-        "reader": progress.reader.seconds(),
-        "preprocessor": progress.preprocessor.seconds(),
-        "assembler": progress.assembler.seconds(),
-        "saver": progress.saver.seconds(),
-    });
+    let seconds = start.elapsed().as_secs_f64();
     let report = Report {
         written: done.len(),
-        kept: plan.n_kept,
+        kept: plan.kept.len(),
         left: plan.n_left(&done, rejected),
         rejected: rejected.clone(),
         store: output.store(),
         metadata: output.metadata_path(),
-        seconds: start.elapsed().as_secs_f64(),
+        seconds,
         bytes_read: progress.bytes_read.load(Relaxed),
         bytes_written: progress.bytes_written.load(Relaxed),
         peak_cell_bytes,
         memory_budget_bytes: budget_bytes,
-        stages,
+        estimated_resident_bytes: memory.predicted_peak_bytes,
+        peak_resident_bytes: memory::peak_resident_bytes(),
+        figures: figures::Figures::of(progress, options.n_threads, seconds, cpu_before),
+        shard: options.shard,
+        asked,
         backend: "cpu",
         interrupted,
     };

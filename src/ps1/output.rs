@@ -5,11 +5,10 @@ use super::store::{ContentHash, Stamp};
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::header::Header;
 use crate::image::publish;
-use crate::image::zarr;
+use crate::image::zarr::{self, ChunkFolder, Codec, Shuffle};
 use crate::skycell::Band;
-use ndarray::Array2;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -39,8 +38,11 @@ pub struct CellRecord {
     pub inputs_hash: ContentHash,
     /// Of everything that decides the pixels: parameters, own and neighbours' contents.
     pub recipe: String,
-    /// Of the pixels: flux, then mask, little-endian.
+    /// Of the image's pixels: BLAKE3 of the BLAKE3 hashes of its chunks, row by row of chunks. A chunk's is
+    /// that of its pixels within the image, row by row, little-endian.
     pub output_hash: String,
+    /// Of the mask's pixels, in the same way.
+    pub mask_hash: String,
 }
 
 /// Inputs that were listed and not there, or not usable.
@@ -61,13 +63,110 @@ pub struct Owned {
     pub x: [usize; 2],
 }
 
-/// A cell ready to be written.
+/// A cell whose chunks are all written, to be published.
 pub struct Finished {
     pub record: CellRecord,
     pub stamp: Stamp,
-    pub flux: Array2<f32>,
-    pub mask: Array2<u16>,
-    pub header: Header,
+    pub staged: StagedCell,
+}
+
+/// Which of a cell's two arrays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    Data,
+    Mask,
+}
+
+impl Part {
+    fn suffix(self) -> &'static str {
+        match self {
+            Self::Data => "data",
+            Self::Mask => "mask",
+        }
+    }
+}
+
+/// A cell in the making, hidden until it is published; removed on drop.
+#[derive(Debug)]
+pub struct StagedCell {
+    data: ChunkFolder,
+    mask: ChunkFolder,
+}
+
+impl StagedCell {
+    /// Writes the file of a chunk.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NoSpace`], [`ErrorKind::Io`].
+    pub fn store(&self, part: Part, index: [usize; 2], bytes: &[u8]) -> Result<()> {
+        match part {
+            Part::Data => self.data.store(index, bytes),
+            Part::Mask => self.mask.store(index, bytes),
+        }
+    }
+
+    /// Writes the descriptions of both arrays; the cell is then whole.
+    ///
+    /// # Errors
+    /// As [`Self::store`].
+    pub fn describe(&self, data: &str, mask: &str) -> Result<()> {
+        self.data.describe(data)?;
+        self.mask.describe(mask)
+    }
+
+    /// Bytes of both arrays on the disk, from a listing only.
+    pub fn stored_bytes(&self) -> u64 {
+        [&self.data, &self.mask].map(|folder| super::store::bytes_below(folder.path())).iter().sum()
+    }
+
+    /// Publishes the cell: the mask first, then the data, whose presence says it is whole.
+    /// All bytes are on the disk before either has its name.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NoSpace`], [`ErrorKind::Io`]; nothing half written is left.
+    pub fn publish(self) -> Result<()> {
+        publish::publish_all(vec![self.mask.into_staged(), self.data.into_staged()], true)
+    }
+}
+
+/// How results are compressed; the figures that the choice rests on are in `docs/benchmarks.md`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Compression {
+    /// Blosc with LZ4 and byte shuffle: of all that was measured the least time to write and to read, and
+    /// smaller than plain zstd. Masks, long runs of one value, are smallest and fast in zstd.
+    #[default]
+    Lz4,
+    /// Blosc with zstd and byte shuffle: smaller, at several times the cost.
+    BloscZstd,
+    /// The predecessor's.
+    Zstd,
+}
+
+impl Compression {
+    pub fn of_images(self) -> Codec {
+        match self {
+            Self::Lz4 => Codec::BloscLz4 { level: 5, shuffle: Shuffle::Bytes },
+            Self::BloscZstd => Codec::BloscZstd { level: 3, shuffle: Shuffle::Bytes },
+            Self::Zstd => Codec::Zstd { level: 3 },
+        }
+    }
+
+    /// Bytes of convolved cells on the disk for each byte of their pixels and masks, for noise; masks nearly vanish.
+    /// Measured, see `docs/benchmarks.md`.
+    pub fn stored_per_pixel_byte(self) -> f64 {
+        match self {
+            Self::Lz4 => 0.48,
+            Self::BloscZstd => 0.45,
+            Self::Zstd => 0.61,
+        }
+    }
+
+    pub fn of_masks(self) -> Codec {
+        match self {
+            Self::Lz4 => Codec::Zstd { level: 1 },
+            Self::BloscZstd | Self::Zstd => Codec::Zstd { level: 3 },
+        }
+    }
 }
 
 /// The output folder: `convolved_images.zarr` and `cell_metadata.json`.
@@ -86,13 +185,18 @@ struct CellEntry {
 }
 
 impl Output {
+    /// The output in a folder that may not be there yet; makes nothing.
+    pub fn at(folder: &Path) -> Self {
+        Self { folder: folder.to_path_buf() }
+    }
+
     /// Makes the folder and the store's root group where they are missing, and removes what a
     /// killed run has left half written.
     ///
     /// # Errors
     /// [`ErrorKind::Io`] or [`ErrorKind::NoSpace`] if that is not allowed.
     pub fn open(folder: &Path) -> Result<Self> {
-        let output = Self { folder: folder.to_path_buf() };
+        let output = Self::at(folder);
         let store = output.store();
         zarr::write_group(&store)?;
         publish::remove_stale(&store)?;
@@ -135,20 +239,13 @@ impl Output {
         Ok(mask.and(data).and_then(|record| serde_json::from_value(record).ok()))
     }
 
-    /// Writes and publishes a cell: the mask first, then the data, whose presence says it is whole.
-    /// The bytes written are on the disk when this returns.
+    /// Begins a cell, whose chunks may then come in any order.
     ///
     /// # Errors
-    /// [`ErrorKind::NoSpace`], [`ErrorKind::Io`]; nothing half written is left.
-    pub fn write(&self, cell: &Finished) -> Result<()> {
-        let header = cell.header.to_cards_text();
-        let mut attributes = Map::from_iter([(zarr::HEADER_ATTRIBUTE.to_owned(), json!(header))]);
-        attributes.insert(RECORD_ATTRIBUTE.to_owned(), json!({"recipe": cell.record.recipe}));
-        let mask = zarr::stage_array(&self.array(&cell.record.name, "mask"), cell.mask.view(), 0, &attributes)?;
-        attributes.insert(RECORD_ATTRIBUTE.to_owned(), json!(cell.record));
-        let data = zarr::stage_array(&self.array(&cell.record.name, "data"), cell.flux.view(), f32::NAN, &attributes)?;
-        mask.publish(true)?;
-        data.publish(true)
+    /// [`ErrorKind::NoSpace`], [`ErrorKind::Io`].
+    pub fn stage(&self, name: &str) -> Result<StagedCell> {
+        let folder = |part: Part| ChunkFolder::new(&self.array(name, part.suffix()));
+        Ok(StagedCell { data: folder(Part::Data)?, mask: folder(Part::Mask)? })
     }
 
     /// Contents known from earlier runs: name to stamp and hash of the inputs.

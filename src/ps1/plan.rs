@@ -1,14 +1,14 @@
-//! What a run has to do: cells by projection in the order of the assembler, which of them are
-//! wanted, and the memory that takes.
+//! What a run has to do: cells by projection in the order of the assembler, and which of them are
+//! wanted. What memory that takes is [`super::memory`]'s to say.
 
-use super::combine::BYTES_PER_PX;
+use super::combine::{BYTES_PER_PX, Decoding};
 use super::list::{List, ListedCell};
 use super::output::{CellRecord, Output};
+use super::reader::CELLS_COMBINED;
 use super::store::{self, ContentHash, Stamp};
-use super::{Assembly, Options, Rejected, budget, legacy, resume};
+use super::{Assembly, Options, Rejected, resume};
 use crate::error::{Error, ErrorKind, Result};
-use crate::skycell::{Layout, SkycellId};
-use crate::units::ByteSize;
+use crate::skycell::{Layout, Skycell, SkycellId};
 use rayon::prelude::*;
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -23,6 +23,8 @@ pub struct Task {
     pub wanted: bool,
     /// Of its files; 0 until [`Plan::measure_inputs`].
     pub stored_bytes: u64,
+    /// What decoding it takes; nothing until [`Plan::measure_inputs`].
+    pub decoding: Decoding,
 }
 
 impl Task {
@@ -36,9 +38,17 @@ impl Task {
         BYTES_PER_PX * (ny * nx) as u64
     }
 
-    /// Bytes of the cell in flight: its arrays as stored, plane and mask.
+    /// Bytes of the cell in flight: its arrays as stored, plane and mask. Only the last two are left
+    /// when it is combined.
     pub fn bytes(&self) -> u64 {
         self.stored_bytes + self.combined_bytes()
+    }
+
+    /// Bytes in which `n_threads` threads decode such cells, besides those of the cells: the chunks of
+    /// one tile a thread.
+    pub fn scratch_bytes(&self, n_threads: usize) -> u64 {
+        let n_tiles = CELLS_COMBINED as u64 * self.decoding.n_tiles;
+        self.decoding.tile_bytes * n_tiles.min(n_threads as u64)
     }
 }
 
@@ -57,14 +67,13 @@ pub struct Projection {
 pub struct Plan {
     pub projections: Vec<Projection>,
     pub rejected: Vec<Rejected>,
-    pub n_kept: usize,
+    /// Cells that [`Plan::without_finished`] has left out.
+    pub kept: Vec<Skycell>,
 }
 
-/// Convolved cells that exist at once: being blurred, waiting, being written.
-const OUTPUTS_IN_FLIGHT: u64 = 3;
-
 impl Plan {
-    /// Reads the list and finds the cells in the store; reads no pixels.
+    /// Reads the list and finds the cells in the store; reads no pixels. Of a shard it is the part, whatever is
+    /// finished, with the cells that influence it.
     ///
     /// # Errors
     /// If the list or the store is not there, or a projection asked for is not in the list.
@@ -94,7 +103,27 @@ impl Plan {
                 Err(error) => rejected.push(Rejected::new(&format!("projection {number}"), &error.file(&list_path))),
             }
         }
-        Ok(Self { projections: planned, rejected, n_kept: 0 })
+        let mut plan = Self { projections: planned, rejected, kept: Vec::new() };
+        plan.take_shard(options);
+        Ok(plan)
+    }
+
+    /// Wants only the cells of the shard asked for: rows stay together where they can, since a cell's neighbours
+    /// are read with it.
+    fn take_shard(&mut self, options: &Options) {
+        let Some(shard) = options.shard else { return };
+        let rows =
+            self.projections.iter().flat_map(|projection| projection.tasks.chunk_by(|a, b| a.id().y == b.id().y));
+        let part = shard.part(&rows.map(<[Task]>::len).collect::<Vec<_>>());
+        let tasks = self.projections.iter_mut().flat_map(|projection| &mut projection.tasks);
+        tasks.enumerate().for_each(|(index, task)| task.wanted = part.contains(&index));
+        self.drop_unneeded(options);
+    }
+
+    /// Leaves out cells that no wanted cell needs.
+    pub(super) fn drop_unneeded(&mut self, options: &Options) {
+        self.projections.iter_mut().for_each(|projection| projection.drop_unneeded(options));
+        self.projections.retain(|projection| !projection.tasks.is_empty());
     }
 
     /// Leaves out cells that are finished with the same inputs and parameters, and cells that
@@ -108,8 +137,7 @@ impl Plan {
         }
         let known = output.known_inputs();
         for projection in &mut self.projections {
-            let records = projection.tasks.iter().map(|task| output.finished(&task.listed.cell.name));
-            let records: Vec<_> = records.collect::<Result<_>>()?;
+            let records = projection.finished(output)?;
             if records.iter().all(Option::is_none) {
                 continue;
             }
@@ -123,20 +151,34 @@ impl Plan {
             };
             let finished: Vec<bool> = projection.tasks.iter().zip(&records).map(is_finished).collect();
             for (task, finished) in projection.tasks.iter_mut().zip(finished) {
-                task.wanted = !finished;
-                self.n_kept += usize::from(finished);
+                if task.wanted && finished {
+                    task.wanted = false;
+                    self.kept.push(task.listed.cell.clone());
+                }
             }
-            projection.drop_unneeded(options);
         }
-        self.projections.retain(|projection| !projection.tasks.is_empty());
+        self.drop_unneeded(options);
         Ok(self)
     }
 
-    /// Sizes of all files to read, once and in parallel: storage may be slow to tell them.
+    /// Sizes of all files to read, and what decoding them takes, from listings and descriptions only;
+    /// once and in parallel: storage may be slow to tell them.
     pub fn measure_inputs(&mut self) {
         self.projections.par_iter_mut().flat_map(|projection| &mut projection.tasks).for_each(|task| {
-            task.stored_bytes = task.group.as_deref().map_or(0, store::stored_bytes);
+            let Some(group) = task.group.as_deref() else { return };
+            task.stored_bytes = store::stored_bytes(group);
+            task.decoding = store::decoding(group, task.listed.shape);
         });
+    }
+
+    /// Bytes in which `n_threads` threads decode, whatever cells are in flight, and one plane that is
+    /// kept from one cell to the next.
+    pub fn scratch_bytes(&self, n_threads: usize) -> u64 {
+        let tasks = || self.projections.iter().flat_map(|projection| &projection.tasks);
+        let scratch = tasks().map(|task| task.scratch_bytes(n_threads)).max().unwrap_or(0);
+        let pixels = |projection: &Projection| projection.layout.cell_shape.0 * projection.layout.cell_shape.1;
+        let largest_plane = self.projections.iter().map(pixels).max().unwrap_or(0) * size_of::<f32>();
+        scratch + largest_plane as u64
     }
 
     pub fn n_wanted(&self) -> usize {
@@ -155,36 +197,28 @@ impl Plan {
     pub fn n_rows(&self) -> usize {
         self.projections.iter().map(|projection| projection.rows(|task| task.wanted).len()).sum()
     }
-
-    /// The bytes left for cells in flight once the rows and outputs have theirs.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Memory`] with the smallest budget that works.
-    pub fn check_budget(&self, options: &Options) -> Result<u64> {
-        let total = options.memory_budget.map_or_else(budget::default_bytes, |size| size.0);
-        let fixed = self.projections.iter().map(|projection| projection.fixed_bytes(options)).max().unwrap_or(0);
-        let cells = self.projections.iter().map(Projection::bytes_of_two_cells).max().unwrap_or(0);
-        if total >= fixed + cells {
-            return Ok(total - fixed);
-        }
-        let what = format!("a memory budget of {} is too small for this run", ByteSize(total));
-        // Rounded up to whole MiB, so that the advice, typed back, is accepted.
-        let needed = (fixed + cells).div_ceil(1 << 20);
-        Err(Error::new(ErrorKind::Memory, what).help(format!("give --memory-budget {needed}MiB or more")))
-    }
 }
 
 impl Projection {
     fn new(layout: Layout, input: &std::path::Path, cells: Vec<ListedCell>) -> Self {
         let task = |listed: ListedCell| {
             let group = store::find_cell(input, &listed.cell);
-            Task { listed, group, wanted: true, stored_bytes: 0 }
+            Task { listed, group, wanted: true, stored_bytes: 0, decoding: Decoding::default() }
         };
-        let tasks: Vec<Task> = cells.into_iter().map(task).collect();
+        let tasks: Vec<Task> = cells.into_par_iter().map(task).collect();
         let row_length = |y: u8| tasks.iter().filter(|task| task.id().y == y).count();
         let max_cells = tasks.iter().map(|task| row_length(task.id().y)).max().unwrap_or(0);
         let min_x = tasks.iter().map(|task| task.id().x).min().unwrap_or(0);
         Self { layout, tasks, max_cells, min_x }
+    }
+
+    /// The records of finished cells among those wanted, by task.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Exists`] if the output holds an array of another program.
+    pub(super) fn finished(&self, output: &Output) -> Result<Vec<Option<CellRecord>>> {
+        let of = |task: &Task| if task.wanted { output.finished(&task.listed.cell.name) } else { Ok(None) };
+        self.tasks.iter().map(of).collect()
     }
 
     /// The distinct y of the tasks that `filter` takes, ascending.
@@ -207,66 +241,5 @@ impl Projection {
         let needed: Vec<bool> = self.tasks.iter().map(is_needed).collect();
         let mut needed = needed.into_iter();
         self.tasks.retain(|_| needed.next().expect("one answer a task"));
-    }
-
-    /// For each task, the tasks whose cells can be convolved once it is placed or has failed.
-    pub fn ready_after(&self, reach_px: usize) -> Vec<Vec<usize>> {
-        let mut ready = vec![Vec::new(); self.tasks.len()];
-        for (index, task) in self.tasks.iter().enumerate() {
-            let touches = |other: &Task| self.layout.touches(task.id(), other.id(), reach_px);
-            let last = self.tasks.iter().rposition(touches).unwrap_or(index);
-            ready[last].push(index);
-        }
-        ready
-    }
-
-    /// The most rows of the image that canonical assembly holds at once.
-    pub fn window_rows(&self, reach_px: usize) -> usize {
-        let mut waiting: Vec<bool> = vec![true; self.tasks.len()];
-        let mut most = 0;
-        for (index, ready) in self.ready_after(reach_px).iter().enumerate() {
-            let first_needed = waiting.iter().position(|waiting| *waiting).unwrap_or(index);
-            let first_row = self.layout.position(self.tasks[first_needed].id()).0.saturating_sub(reach_px);
-            let end_row = self.layout.position(self.tasks[index].id()).0 + self.layout.cell_shape.0;
-            most = most.max(end_row - first_row);
-            ready.iter().for_each(|done| waiting[*done] = false);
-        }
-        most
-    }
-
-    fn cell_pixels(&self) -> u64 {
-        (self.layout.cell_shape.0 * self.layout.cell_shape.1) as u64
-    }
-
-    /// Bytes that do not depend on how many cells are in flight: the rows of the assembler, the
-    /// masks of cells placed and not yet convolved, the outputs and the blur's own memory.
-    fn fixed_bytes(&self, options: &Options) -> u64 {
-        let pixel = size_of::<f32>() as u64;
-        let rows = match options.assembly {
-            Assembly::Canonical => {
-                (self.window_rows(options.psf.radius_px()) * self.layout.image_shape().1) as u64 * pixel
-            }
-            Assembly::Legacy => {
-                let (ny, nx) = legacy::LegacyRows::shape(&self.layout, self.max_cells);
-                2 * (ny * nx) as u64 * pixel
-            }
-        };
-        let mut waiting = 0_u64;
-        let mut most_waiting = 0;
-        for ready in self.ready_after(options.psf.radius_px()) {
-            waiting += 1;
-            most_waiting = most_waiting.max(waiting);
-            waiting -= ready.len() as u64;
-        }
-        let masks = most_waiting * self.cell_pixels() * size_of::<u16>() as u64;
-        // An output is a plane and a mask; the blur holds about two planes of its own.
-        let outputs = OUTPUTS_IN_FLIGHT * self.cell_pixels() * BYTES_PER_PX + 2 * self.cell_pixels() * pixel;
-        rows + masks + outputs
-    }
-
-    /// Upper bound of two cells in flight.
-    fn bytes_of_two_cells(&self) -> u64 {
-        let largest = self.tasks.iter().map(Task::bytes).max().unwrap_or(0);
-        budget::MIN_CELLS_IN_FLIGHT as u64 * largest
     }
 }

@@ -1,8 +1,10 @@
-//! Stage 4: one thread that writes and publishes finished cells in the order they come.
+//! Stage 4: one thread that brings whole cells to the disk and publishes them, in the order they come.
+//!
+//! Chunks were written before, by whoever encoded them: what is left is to wait for the disk, and nobody
+//! else should.
 
-use super::combine::BYTES_PER_PX;
 use super::output::{CellRecord, Finished, Output};
-use super::progress::{Progress, Spent};
+use super::progress::{Event, Progress, Spent};
 use super::reader::spawn;
 use super::store::Stamp;
 use crate::error::{Error, ErrorKind, Result};
@@ -16,6 +18,9 @@ use std::time::{Duration, Instant};
 /// How often the metadata are brought up to date while a run goes on.
 const BETWEEN_NOTES: Duration = Duration::from_secs(10);
 
+/// Cells that may wait for the disk: two rows of a projection. They hold no pixels.
+const MAX_WAITING: usize = 20;
+
 type Saved = (Vec<(CellRecord, Stamp)>, Result<()>);
 
 /// The running saver.
@@ -28,12 +33,12 @@ impl Saver {
     /// # Errors
     /// [`ErrorKind::Memory`] if the system gives no thread.
     pub fn start(output: Output, progress: Arc<Progress>) -> Result<Self> {
-        let (sender, receiver) = crossbeam_channel::bounded(1);
+        let (sender, receiver) = crossbeam_channel::bounded(MAX_WAITING);
         let thread = spawn("saver", move || save_all(&output, &receiver, &progress))?;
         Ok(Self { sender, thread })
     }
 
-    /// Hands a cell over, and waits while the saver is behind.
+    /// Hands a cell over, and waits while the saver is far behind.
     ///
     /// # Errors
     /// [`ErrorKind::Interrupted`] if the saver has given up; [`Saver::finish`] says why.
@@ -41,7 +46,7 @@ impl Saver {
         self.sender.send(cell).map_err(|_| Error::new(ErrorKind::Interrupted, "the saver has stopped"))
     }
 
-    /// Waits for the write in hand, and gives the cells published and what went wrong, if anything.
+    /// Waits for the cell in hand, and gives the cells published and what went wrong, if anything.
     pub fn finish(self) -> Saved {
         drop(self.sender);
         let panicked = || Err(Error::new(ErrorKind::Io, "the saver broke down"));
@@ -53,14 +58,21 @@ fn save_all(output: &Output, cells: &Receiver<Finished>, progress: &Progress) ->
     let mut done = Vec::new();
     let mut last_note = Instant::now();
     let clock = &progress.saver;
-    while let Ok(cell) = clock.time(Spent::WaitingForInput, || cells.recv()) {
-        if let Err(error) = clock.time(Spent::Busy, || output.write(&cell)) {
+    // After a signal, cells that wait are left: the disk may take long.
+    while let Ok(Finished { record, stamp, staged }) = clock.time(Spent::WaitingForInput, || cells.recv())
+        && crate::interrupt::signal().is_none()
+    {
+        let bytes = staged.stored_bytes();
+        clock.about(&record.name, bytes);
+        clock.add_bytes_in(bytes);
+        if let Err(error) = clock.time(Spent::Busy, || staged.publish()) {
             return (done, Err(error));
         }
-        let bytes = BYTES_PER_PX * cell.flux.len() as u64;
-        progress.bytes_written.fetch_add(bytes, Relaxed);
+        clock.add_bytes_out(bytes);
+        clock.add_item();
         progress.cells_done.fetch_add(1, Relaxed);
-        done.push((cell.record, cell.stamp));
+        progress.tell(Event::Written { name: &record.name, projection: record.projection });
+        done.push((record, stamp));
         if last_note.elapsed() >= BETWEEN_NOTES {
             // What a kill would lose are stamps; it is no reason to stop if they cannot be kept.
             let _ = output.write_metadata(&json!({"state": "running"}), &done, &[]);

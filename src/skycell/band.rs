@@ -85,7 +85,17 @@ impl FluxScale {
         Ok(Self { boffset: number("BOFFSET")?, bsoften: positive("BSOFTEN")?, exptime_s: positive("EXPTIME")? })
     }
 
-    /// Flux of a stored pixel, in f64.
+    /// What every pixel gets: BOFFSET / EXPTIME.
+    pub fn offset(&self) -> f64 {
+        self.boffset / self.exptime_s
+    }
+
+    /// What the hyperbolic sine is multiplied by: 2 BSOFTEN / EXPTIME.
+    pub fn gain(&self) -> f64 {
+        2.0 * self.bsoften / self.exptime_s
+    }
+
+    /// Flux of a stored pixel, in f64: the judge of [`crate::compute::bands`], which does many at once.
     #[inline]
     pub fn flux(&self, stored: f32) -> f64 {
         (self.boffset + 2.0 * self.bsoften * (f64::from(stored) / ASINH_ALPHA).sinh()) / self.exptime_s

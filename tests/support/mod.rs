@@ -18,18 +18,25 @@ const BANDS: [&str; 4] = ["r", "i", "z", "y"];
 /// A data root with the list of sector 20, camera 3, CCD 3.
 pub struct TestRoot {
     pub dir: tempfile::TempDir,
+    /// (ny, nx) of every cell.
+    pub shape: (usize, usize),
 }
 
 impl TestRoot {
     /// Cells (y, x) of projection 2556, each with its own pixels in four bands and masks.
     pub fn new(cells: &[(u8, u8)]) -> Self {
-        let root = Self { dir: tempfile::tempdir().unwrap() };
+        Self::of_shape((NY, NX), cells)
+    }
+
+    /// As [`TestRoot::new`], of cells of another size.
+    pub fn of_shape(shape: (usize, usize), cells: &[(u8, u8)]) -> Self {
+        let root = Self { dir: tempfile::tempdir().unwrap(), shape };
         for &(y, x) in cells {
             for band in 0..BANDS.len() {
                 root.write_band(y, x, band);
             }
         }
-        root.write_list(&cells.iter().map(|&(y, x)| line(y, x)).collect::<Vec<_>>());
+        root.write_list(&cells.iter().map(|&(y, x)| line_of(shape, y, x)).collect::<Vec<_>>());
         root
     }
 
@@ -57,15 +64,15 @@ impl TestRoot {
         let group = self.group(y, x);
         std::fs::create_dir_all(&group).unwrap();
         let seed = usize::from(y) * 41 + usize::from(x) * 17 + band * 7;
-        let stored = Array2::from_shape_fn((NY, NX), |(row, column)| {
+        let stored = Array2::from_shape_fn(self.shape, |(row, column)| {
             if (row * 7 + column * 13 + seed).is_multiple_of(1009) {
                 return f32::NAN;
             }
             ((row * 31 + column * 17 + seed * 101) % 97) as f32 / 97.0
         });
-        let mask = Array2::from_shape_fn((NY, NX), |(row, column)| 1_u16 << ((row + 3 * column + seed) % 16));
+        let mask = Array2::from_shape_fn(self.shape, |(row, column)| 1_u16 << ((row + 3 * column + seed) % 16));
         let mut attributes = Map::new();
-        attributes.insert("header".to_owned(), json!(header(y, x)));
+        attributes.insert("header".to_owned(), json!(header_of(self.shape, y, x)));
         write_array(&group.join(name), stored.view(), f32::NAN, &attributes).unwrap();
         write_array(&group.join(format!("{name}_mask")), mask.view(), 0, &attributes).unwrap();
     }
@@ -99,19 +106,27 @@ impl TestRoot {
 
 /// A line of the list.
 pub fn line(y: u8, x: u8) -> String {
-    format!("skycell.2556.0{y}{x},2556,{x},{y},{NX},{NY}")
+    line_of((NY, NX), y, x)
+}
+
+fn line_of((ny, nx): (usize, usize), y: u8, x: u8) -> String {
+    format!("skycell.2556.0{y}{x},2556,{x},{y},{nx},{ny}")
 }
 
 /// FITS cards of a cell, as the store holds them.
 pub fn header(y: u8, x: u8) -> String {
+    header_of((NY, NX), y, x)
+}
+
+fn header_of((ny, nx): (usize, usize), y: u8, x: u8) -> String {
     let crpix =
-        [238.5 + (5.0 - f64::from(x)) * (NX as f64 - 480.0), 240.0 + (5.0 - f64::from(y)) * (NY as f64 - 480.0)];
+        [238.5 + (5.0 - f64::from(x)) * (nx as f64 - 480.0), 240.0 + (5.0 - f64::from(y)) * (ny as f64 - 480.0)];
     let cards = [
         format!("SIMPLE  = {:>20}", "T"),
         format!("BITPIX  = {:>20}", -32),
         format!("NAXIS   = {:>20}", 2),
-        format!("NAXIS1  = {NX:>20}"),
-        format!("NAXIS2  = {NY:>20}"),
+        format!("NAXIS1  = {nx:>20}"),
+        format!("NAXIS2  = {ny:>20}"),
         format!("BOFFSET = {:>20}", 3.2),
         format!("BSOFTEN = {:>20}", 71.5),
         format!("EXPTIME = {:>20}", 602.0),

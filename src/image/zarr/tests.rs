@@ -111,3 +111,39 @@ fn every_refusal_of_an_array_says_what_to_do() {
     write_array(&at("cards"), array![[1_f32]].view(), f32::NAN, &attributes).unwrap();
     assert!(advice(image::read(&text("cards")).unwrap_err()).contains("header"));
 }
+
+#[test]
+fn chunk_by_chunk_in_any_order_is_the_array_written_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let pixels = Array2::from_shape_fn((2100, 1500), |(y, x)| ((y * 7 + x * 3) % 251) as f32);
+    for codec in [
+        Codec::Zstd { level: 1 },
+        Codec::BloscZstd { level: 1, shuffle: Shuffle::Bits },
+        Codec::BloscLz4 { level: 5, shuffle: Shuffle::Bytes },
+    ] {
+        let encoder = Encoder::new(pixels.dim(), f32::NAN, codec).unwrap();
+        let path = dir.path().join(format!("{codec:?}"));
+        let folder = ChunkFolder::new(&path).unwrap();
+        let mut buffer = encoder.buffer();
+        for chunk in encoder.chunks().into_iter().rev() {
+            buffer.part(&chunk).assign(&pixels.slice(ndarray::s![chunk.y.clone(), chunk.x.clone()]));
+            let bytes = encoder.encode(&buffer.pixels).unwrap().unwrap();
+            folder.store(chunk.index, &bytes).unwrap();
+        }
+        folder.describe(&encoder.metadata(&Map::new())).unwrap();
+        assert!(!path.exists());
+        folder.into_staged().publish(false).unwrap();
+        assert!(image::read(path.to_str().unwrap()).unwrap().pixels == pixels, "{codec:?}");
+    }
+}
+
+#[test]
+fn a_buffer_used_again_holds_nothing_of_the_chunk_before() {
+    let encoder = Encoder::new((1024, 1100), 0_u16, Codec::default()).unwrap();
+    let mut buffer = encoder.buffer();
+    let chunks = encoder.chunks();
+    buffer.part(&chunks[0]).fill(7);
+    buffer.part(&chunks[1]).fill(9);
+    assert_eq!(buffer.pixels.iter().filter(|pixel| **pixel == 9).count(), 1024 * 76);
+    assert_eq!(buffer.pixels.iter().filter(|pixel| **pixel == 7).count(), 0);
+}

@@ -1,0 +1,109 @@
+//! What is known of a cell while its chunks are made, and the record it ends as.
+
+use super::output::{CellRecord, Finished, InputsMissing, Owned, RECORD_ATTRIBUTE, StagedCell};
+use super::plan::Projection;
+use super::store::Stamp;
+use super::strips::hash_of_chunks;
+use super::{Options, resume};
+use crate::error::Result;
+use crate::image::header::Header;
+use crate::image::zarr::{Encoder, HEADER_ATTRIBUTE};
+use crate::skycell::Band;
+use serde_json::{Map, json};
+
+/// What a placed cell brought with it, besides its pixels.
+pub struct Facts {
+    pub header: Header,
+    pub bands_missing: Vec<Band>,
+    pub masks_missing: Vec<Band>,
+    pub stamp: Stamp,
+    pub mask_hash: String,
+}
+
+/// A placed cell of which some chunks are still to be made.
+pub struct Making {
+    facts: Facts,
+    staged: StagedCell,
+    /// By chunk, row by row; `None` until it is made.
+    hashes: Vec<Option<blake3::Hash>>,
+    n_nan: usize,
+}
+
+/// What decides a cell's record besides the cell itself.
+pub struct Context<'a> {
+    pub options: &'a Options,
+    pub projection: &'a Projection,
+    /// By task, as far as they came.
+    pub contents: &'a resume::Contents,
+    pub placed: &'a [bool],
+}
+
+impl Making {
+    pub fn new(facts: Facts, staged: StagedCell, n_chunks: usize) -> Self {
+        Self { facts, staged, hashes: vec![None; n_chunks], n_nan: 0 }
+    }
+
+    /// Where the chunks go.
+    pub fn staged(&self) -> &StagedCell {
+        &self.staged
+    }
+
+    /// Notes a chunk that has been written.
+    pub fn add(&mut self, chunk: usize, hash: blake3::Hash, n_nan: usize) {
+        self.hashes[chunk] = Some(hash);
+        self.n_nan += n_nan;
+    }
+
+    pub fn is_whole(&self) -> bool {
+        self.hashes.iter().all(Option::is_some)
+    }
+
+    /// The cell with its record, ready to be published; all cells that reach into it must have come.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::NoSpace`], [`crate::ErrorKind::Io`] if the record cannot be written.
+    pub fn finish(self, index: usize, context: &Context, data: &Encoder<f32>, mask: &Encoder<u16>) -> Result<Finished> {
+        let record = self.record(index, context);
+        let mut attributes = Map::from_iter([(HEADER_ATTRIBUTE.to_owned(), json!(self.facts.header.to_cards_text()))]);
+        attributes.insert(RECORD_ATTRIBUTE.to_owned(), json!({"recipe": record.recipe}));
+        let mask_metadata = mask.metadata(&attributes);
+        attributes.insert(RECORD_ATTRIBUTE.to_owned(), json!(record));
+        self.staged.describe(&data.metadata(&attributes), &mask_metadata)?;
+        Ok(Finished { record, stamp: self.facts.stamp, staged: self.staged })
+    }
+
+    fn record(&self, index: usize, context: &Context) -> CellRecord {
+        let Context { options, projection, contents, placed } = *context;
+        let (task, layout) = (&projection.tasks[index], &projection.layout);
+        let id = task.id();
+        let (owned_rows, owned_columns) = layout.owned(id);
+        let position = layout.position(id);
+        let names = |placed_is: bool| {
+            let others = projection.tasks.iter().zip(placed).filter(|(other, was_placed)| {
+                **was_placed == placed_is && other.id() != id && resume::influences(options, projection, id, other.id())
+            });
+            others.map(|(other, _)| other.listed.cell.name.clone()).collect()
+        };
+        let band_names = |bands: &[Band]| bands.iter().map(|band| band.name().to_owned()).collect();
+        CellRecord {
+            name: task.listed.cell.name.clone(),
+            projection: id.projection,
+            x: id.x,
+            y: id.y,
+            shape: layout.cell_shape.into(),
+            position: position.into(),
+            owned: Owned { y: [owned_rows.start, owned_rows.end], x: [owned_columns.start, owned_columns.end] },
+            neighbours: names(true),
+            inputs_missing: InputsMissing {
+                bands: band_names(&self.facts.bands_missing),
+                masks: band_names(&self.facts.masks_missing),
+                neighbours: names(false),
+            },
+            n_nan: self.n_nan,
+            inputs_hash: contents[index].1.clone(),
+            recipe: resume::recipe(options, projection, id, contents),
+            output_hash: hash_of_chunks(self.hashes.iter().flatten()),
+            mask_hash: self.facts.mask_hash.clone(),
+        }
+    }
+}

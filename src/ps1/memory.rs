@@ -1,0 +1,189 @@
+//! What memory a run takes: one model, of which `--memory-budget` and the estimate of `ps1 plan` are made.
+//!
+//! Everything that exists at once has a term here. Cells in flight are charged to what the other
+//! terms leave ([`super::budget`]), and are the only term that a larger budget makes larger.
+
+use super::budget::{self, MAX_CELLS_IN_FLIGHT, MIN_CELLS_IN_FLIGHT};
+use super::legacy::LegacyRows;
+use super::plan::{Plan, Projection, Task};
+use super::reader::CELLS_COMBINED;
+use super::schedule::Schedule;
+use super::{Assembly, Options};
+use crate::compute::gaussian::{Gaussian, Plan as Taps};
+use crate::error::{Error, ErrorKind, Result};
+use crate::image::zarr::CHUNK_PX;
+use crate::units::ByteSize;
+use serde::Serialize;
+
+/// The program itself: code, stacks, lists and metadata.
+const BASE_BYTES: u64 = 40 << 20;
+
+/// Encoded bytes and the codec's own memory, in chunks: neither may be larger than what is encoded.
+const CHUNKS_A_THREAD: u64 = 3;
+
+/// Bytes of a pixel of the rows.
+const PIXEL_BYTES: u64 = size_of::<f32>() as u64;
+
+/// Bytes of a coarse sample: f64 until it is blurred along y, and f32 from then on.
+const SAMPLE_BYTES: u64 = (size_of::<f64>() + size_of::<f32>()) as u64;
+
+/// Rows of pixels that a thread needs to make coarse samples, besides the ring it adds them up in.
+const SCRATCH_ROWS: usize = 2;
+
+/// What a run takes of memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Memory {
+    /// What may be used: the option, or what is free.
+    pub budget_bytes: u64,
+    /// The smallest budget that works, in whole MiB, so that it can be given as an option.
+    pub smallest_budget_bytes: u64,
+    /// The most that is expected to be used within the budget.
+    pub predicted_peak_bytes: u64,
+    /// Of the budget, what is used whatever the number of cells in flight.
+    pub fixed_bytes: u64,
+}
+
+/// The terms that do not depend on how many cells are in flight, in bytes; each is that of the projection
+/// that needs most of it, as they come one after the other.
+struct Terms {
+    /// Rows that the assembler holds.
+    rows: u64,
+    /// What the blur makes of rows before any pixel is written.
+    blur: u64,
+    /// Chunks that are being made, and the codec's memory.
+    chunks: u64,
+    /// What stored chunks are decoded in, and the plane that is used again.
+    decoding: u64,
+}
+
+impl Terms {
+    fn of(plan: &Plan, options: &Options) -> Self {
+        let gaussian = Gaussian::new(options.psf);
+        let largest = |bytes: &dyn Fn(&Projection) -> u64| plan.projections.iter().map(bytes).max().unwrap_or(0);
+        let n_threads = options.n_threads as u64;
+        Self {
+            rows: largest(&|projection| projection.bytes_of_rows(options)),
+            blur: largest(&|projection| projection.bytes_of_blur(options, gaussian.plan())),
+            chunks: (n_threads + 1) * CHUNKS_A_THREAD * largest(&Projection::chunk_bytes),
+            decoding: plan.scratch_bytes(options.n_threads),
+        }
+    }
+
+    fn all(&self) -> u64 {
+        self.rows + self.blur + self.chunks + self.decoding + BASE_BYTES
+    }
+}
+
+impl Plan {
+    /// What the run takes of memory, from metadata alone; [`Plan::measure_inputs`] comes first.
+    pub fn memory(&self, options: &Options) -> Memory {
+        let budget_bytes = options.memory_budget.map_or_else(budget::default_bytes, |size| size.0);
+        let fixed_bytes = Terms::of(self, options).all();
+        let largest = self.largest_tasks();
+        let bytes_of = |n_cells: usize| largest.iter().take(n_cells).map(|task| task.bytes()).sum::<u64>();
+        // Whole MiB, so that the advice, typed back, is accepted.
+        let smallest_budget_bytes = (fixed_bytes + bytes_of(MIN_CELLS_IN_FLIGHT)).next_multiple_of(1 << 20);
+        let fits = |n_cells: &usize| fixed_bytes + bytes_of(*n_cells) <= budget_bytes;
+        let n_cells = (MIN_CELLS_IN_FLIGHT..=MAX_CELLS_IN_FLIGHT).rev().find(fits).unwrap_or(MIN_CELLS_IN_FLIGHT);
+        let in_flight = &largest[..n_cells.min(largest.len())];
+        // Some are being combined; the others wait, as stored or combined.
+        let (combining, waiting) = in_flight.split_at(CELLS_COMBINED.min(in_flight.len()));
+        let combining: u64 = combining.iter().map(|task| task.bytes()).sum();
+        let waiting: u64 = waiting.iter().map(|task| task.stored_bytes.max(task.combined_bytes())).sum();
+        let predicted_peak_bytes = fixed_bytes + combining + waiting;
+        Memory { budget_bytes, smallest_budget_bytes, predicted_peak_bytes, fixed_bytes }
+    }
+
+    /// As many of the largest cells as may be in flight at once.
+    fn largest_tasks(&self) -> Vec<&Task> {
+        let mut tasks: Vec<&Task> = self.projections.iter().flat_map(|projection| &projection.tasks).collect();
+        tasks.sort_by_key(|task| std::cmp::Reverse(task.bytes()));
+        tasks.truncate(MAX_CELLS_IN_FLIGHT);
+        tasks
+    }
+}
+
+impl Memory {
+    /// The bytes left for cells in flight once all else has its share.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Memory`] with the smallest budget that works.
+    pub fn left_for_cells(&self) -> Result<u64> {
+        if self.budget_bytes >= self.smallest_budget_bytes {
+            return Ok(self.budget_bytes - self.fixed_bytes);
+        }
+        let what = format!("a memory budget of {} is too small for this run", ByteSize(self.budget_bytes));
+        let needed = self.smallest_budget_bytes >> 20;
+        Err(Error::new(ErrorKind::Memory, what).help(format!("give --memory-budget {needed}MiB or more")))
+    }
+}
+
+impl Projection {
+    /// The most rows of the image that canonical assembly holds at once.
+    pub fn window_rows(&self, reach_px: usize) -> usize {
+        let mut keep_from = 0;
+        let mut most = 0;
+        for step in Schedule::new(self, reach_px).steps {
+            let end_row = self.layout.position(self.tasks[step.after].id()).0 + self.layout.cell_shape.0;
+            most = most.max(end_row.saturating_sub(keep_from));
+            keep_from = step.keep_from;
+        }
+        most
+    }
+
+    /// Rows that the assembler holds at once, and their width.
+    fn held_rows(&self, options: &Options) -> (usize, usize) {
+        match options.assembly {
+            Assembly::Canonical => (self.window_rows(options.psf.radius_px()), self.layout.image_shape().1),
+            Assembly::Legacy => {
+                let (n_rows, width) = LegacyRows::shape(&self.layout, self.max_cells);
+                (2 * n_rows, width)
+            }
+        }
+    }
+
+    fn bytes_of_rows(&self, options: &Options) -> u64 {
+        let (n_rows, width) = self.held_rows(options);
+        (n_rows * width) as u64 * PIXEL_BYTES
+    }
+
+    /// What the blur makes of rows before any pixel is written.
+    fn bytes_of_blur(&self, options: &Options, taps: &Taps) -> u64 {
+        let (n_rows, width) = self.held_rows(options);
+        let n_rows = if options.assembly == Assembly::Legacy { n_rows / 2 } else { n_rows };
+        let n_threads = options.n_threads as u64;
+        let row_bytes = width as u64 * PIXEL_BYTES;
+        match taps {
+            // The samples of the coarse grid, and the rows of pixels that each thread adds up to some of them.
+            // What a thread interpolates a chunk in is less, and comes later.
+            Taps::Multirate(taps) => {
+                let halo = taps.width() + taps.coarse.len();
+                let samples = (n_rows / taps.step_px + halo) * (width / taps.step_px + halo);
+                samples as u64 * SAMPLE_BYTES + n_threads * (taps.width() + SCRATCH_ROWS) as u64 * row_bytes
+            }
+            // A copy without missing pixels, and rows of f64 sums.
+            Taps::Direct { .. } => (n_rows as u64 + n_threads * 2 * SCRATCH_ROWS as u64) * row_bytes,
+        }
+    }
+
+    /// A chunk of a convolved cell.
+    fn chunk_bytes(&self) -> u64 {
+        let (ny, nx) = self.layout.cell_shape;
+        (ny.min(CHUNK_PX) * nx.min(CHUNK_PX)) as u64 * PIXEL_BYTES
+    }
+}
+
+/// The most memory that this process has had in use so far, in bytes; 0 where the system does not tell.
+pub fn peak_resident_bytes() -> u64 {
+    // SAFETY: all-zero bytes are a valid rusage, which the call fills; it keeps no pointer.
+    let usage = unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        if libc::getrusage(libc::RUSAGE_SELF, &raw mut usage) != 0 {
+            return 0;
+        }
+        usage
+    };
+    let units = u64::try_from(usage.ru_maxrss).unwrap_or(0);
+    // Kibibytes everywhere but on Apple's systems.
+    if cfg!(target_vendor = "apple") { units } else { units << 10 }
+}
