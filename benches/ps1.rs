@@ -5,7 +5,7 @@
 //! machine disturb least.
 //!
 //! Not by criterion: that takes ten samples at least and measures wall time; here each sample is a process, and three
-//! of them show what varies. It needs about 5 GB in the temporary folder (`TMPDIR`), which it removes again.
+//! of them show what varies. It needs about 4 GB in the temporary folder (`TMPDIR`), which it removes again.
 //!
 //! `SKYCACHE_BENCH_DATA_ROOT` names a data root to run on instead (its results go to the temporary folder too),
 //! `SKYCACHE_BIN` another binary.
@@ -26,6 +26,9 @@ const MOST_CPU_TO_CODECS: f64 = 1.5;
 const MOST_WALL_TO_CPU: f64 = 1.15;
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
+
+/// Indices and compressed bytes.
+type StoredChunk = (Vec<u64>, Vec<u8>);
 
 /// What some work took.
 #[derive(Clone, Copy, Default)]
@@ -142,7 +145,7 @@ fn decode(folder: &Path) -> Outcome<Cost> {
     let mut cost = Cost::default();
     for dir in arrays_below(folder)? {
         let (array, chunks) = read(&dir)?;
-        let decoded = |(indices, bytes): (Vec<u64>, Vec<u8>)| decode_chunk(&array, &indices, bytes).map(drop);
+        let decoded = |(indices, bytes): StoredChunk| decode_chunk(&array, &indices, bytes).map(drop);
         timed(&mut cost, || chunks.into_par_iter().try_for_each(decoded))?;
     }
     Ok(cost)
@@ -188,7 +191,7 @@ fn text(error: impl std::fmt::Display) -> String {
 }
 
 /// An array of two axes and the bytes of its chunks, without those that are all fill value.
-fn read(dir: &Path) -> Outcome<(Array<FilesystemStore>, Vec<(Vec<u64>, Vec<u8>)>)> {
+fn read(dir: &Path) -> Outcome<(Array<FilesystemStore>, Vec<StoredChunk>)> {
     let array = Array::open(Arc::new(FilesystemStore::new(dir)?), "/")?;
     let &[n_rows, n_columns] = array.chunk_grid_shape() else {
         return Err(format!("{} has not two axes", dir.display()).into());

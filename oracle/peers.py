@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from pathlib import Path
 
 WORKER = Path(__file__).with_name("peers_worker.py")
@@ -24,7 +25,7 @@ RIVALS = [
     ("rfft2", "`scipy.fft.rfft2`, f32", True, 32),
     ("oaconvolve", "`scipy.signal.oaconvolve`, rows, then columns, f32", False, 40),
     ("convolve_fft", "`astropy.convolution.convolve_fft`", False, 260),
-    ("convolve_fft_c64", "the same, `scipy.fft`, complex64", True, 150),
+    ("convolve_fft_c64", "`convolve_fft` on `scipy.fft`, complex64", True, 150),
     ("opencv", "OpenCV `GaussianBlur`", True, 16),
 ]
 OURS = [("zero", "`skycache-gpu convolve`"), ("interpolate", "`skycache-gpu convolve --nan interpolate`")]
@@ -122,16 +123,16 @@ def run_measured(command, timeout_s):
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
         watch = threading.Timer(timeout_s, process.kill)
         watch.start()
+        start = time.monotonic()
         with process.stdout:
             text = process.stdout.read()
         # Not `process.wait`, which does not tell the memory.
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
-        was_late = watch.finished.is_set()
         watch.cancel()
         errors.seek(0)
         said = errors.read()
-    if was_late:
+    if time.monotonic() - start >= timeout_s:
         raise subprocess.TimeoutExpired(command, timeout_s)
     if process.returncode != 0:
         raise subprocess.CalledProcessError(process.returncode, command, text, said)
@@ -208,13 +209,13 @@ def sentences(rows, threads):
     mine = [row for row in done if row["ours"] and row["threads"] == threads]
     for row, others, which in [
         (next((row for row in mine if not row["weighted_mean"]), None), same, "rival with the same answer"),
-        (next((row for row in mine if row["weighted_mean"]), None), know_nan, "such rival that fills missing pixels"),
+        (next((row for row in mine if row["weighted_mean"]), None), know_nan, "one that also fills missing pixels"),
     ]:
         if row and others:
             best = min(others, key=lambda other: min(other["seconds"]))
             ratio = min(best["seconds"]) / min(row["seconds"])
             yield (
-                f"{row['what']} with {threads} thread{'s' * (threads > 1)} takes 1/{ratio:.3g} of the time of the fastest "
+                f"{row['what']} with {threads} thread{'s' * (threads > 1)} is {ratio:.3g} times as fast as the fastest "
                 f"{which} (error at most {SAME_ANSWER:.0e} of the peak): {best['what']}."
             )
 
