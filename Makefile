@@ -4,7 +4,7 @@
 .DEFAULT_GOAL := help
 # The steps share one package manager and one build folder.
 .NOTPARALLEL:
-.PHONY: help demo test build bench lint oracle install man clean-demo packages packages-oracle
+.PHONY: help demo test build bench lint oracle compare install man clean-demo packages packages-oracle
 
 # A shell that was open when Rust was installed does not have cargo on its PATH yet.
 export PATH := $(PATH):$(HOME)/.cargo/bin
@@ -40,6 +40,9 @@ lint: packages ## check formatting, lints, documentation, and that the benchmark
 
 oracle: packages-oracle build ## compare results with astropy, SciPy and zarr-python
 	sh oracle/run.sh
+
+compare: packages-oracle build ## blur one plane with us, SciPy, astropy and OpenCV: time, memory, error, NaN (ten minutes)
+	sh oracle/peers.sh
 
 install: packages ## install the binary with cargo, into ~/.cargo/bin
 	$(CARGO) install --path . $(CARGO_FLAGS)

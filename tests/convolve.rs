@@ -151,6 +151,9 @@ fn the_summary_says_what_was_done() {
     assert_eq!((&summary["form"], &summary["backend"]), (&"multirate".into(), &"cpu".into()));
     assert_eq!((&summary["nan"], &summary["edge"]), (&"zero".into(), &"zero".into()));
     assert_eq!(summary["shape"], serde_json::json!([60, 70]));
+    // The Gaussian is a part of the run.
+    let seconds = |name: &str| summary[name].as_f64().unwrap();
+    assert!(0.0 < seconds("seconds_convolving") && seconds("seconds_convolving") < seconds("seconds"));
     let summary = json(&done(&[&input, "-o", &folder.at("b.fits"), "--fwhm-px=4", "--json"]));
     assert_eq!((&summary["form"], &summary["radius_px"]), (&"direct".into(), &14.into()));
     assert!((summary["fwhm_px"].as_f64().unwrap() - 4.0).abs() < 1e-12);
