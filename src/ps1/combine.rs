@@ -3,11 +3,11 @@
 mod decode;
 mod tiles;
 
-use super::pages;
 use super::store::{RawArray, RawBand, RawCell};
 use crate::compute::bands::{self, StoredBand};
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::header::Header;
+use crate::pages;
 use crate::skycell::{Band, FluxScale, Weights};
 use decode::{Decoder, Scratch};
 use ndarray::{Array2, ArrayViewMut2};

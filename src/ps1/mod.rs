@@ -22,7 +22,6 @@ pub mod list;
 pub mod making;
 pub mod memory;
 pub mod output;
-mod pages;
 pub mod plan;
 pub mod progress;
 pub mod reader;

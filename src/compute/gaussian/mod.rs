@@ -23,8 +23,9 @@ pub use convolution::Convolution;
 pub use plan::Plan;
 pub use psf::Psf;
 
-use crate::compute::gaussian::multirate::Taps;
+use crate::pages;
 use memory_hints::finish_streams;
+use multirate::Taps;
 use ndarray::{Array2, ArrayView2, ArrayViewMut2, Axis};
 use rayon::prelude::*;
 use std::ops::Range;
@@ -186,8 +187,8 @@ impl Gaussian {
         wanted: &(dyn Fn() -> bool + Sync),
     ) -> Option<Convolved> {
         let shape = (window.y.len(), window.x.len());
-        let mut pixels = Array2::zeros(shape);
-        let mut coverage = with_coverage.then(|| Array2::zeros(shape));
+        let mut pixels = new_plane(shape);
+        let mut coverage = with_coverage.then(|| new_plane(shape));
         let map = coverage.as_mut().map(|coverage| coverage.view_mut());
         self.write_while(plane, window, pixels.view_mut(), map, wanted);
         wanted().then_some(Convolved { pixels, coverage })
@@ -245,6 +246,13 @@ impl Gaussian {
             }
         });
     }
+}
+
+/// A plane of zeros; a large one comes with less waiting for the system.
+fn new_plane(shape: (usize, usize)) -> Array2<f32> {
+    let mut plane = Array2::zeros(shape);
+    pages::advise(plane.as_slice_mut().expect("a new array is contiguous"));
+    plane
 }
 
 /// Rows that a thread writes in one go: fewer would repeat what the first of them need.

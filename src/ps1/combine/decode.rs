@@ -5,7 +5,7 @@
 
 use super::tiles::Chunk;
 use crate::error::{Error, ErrorKind, Result};
-use crate::ps1::pages;
+use crate::pages;
 use crate::ps1::store::RawArray;
 use ndarray::{ArrayViewMut2, s};
 use std::borrow::Cow;

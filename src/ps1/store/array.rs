@@ -3,7 +3,7 @@
 use super::stamp::{self, PartStamp};
 use super::{ChunkBytes, Part, RawArray};
 use crate::error::{Error, ErrorKind, Result};
-use crate::ps1::pages;
+use crate::pages;
 use std::io::Read;
 use std::ops::Range;
 use std::path::Path;
