@@ -251,8 +251,8 @@ fn json_lines_tell_of_each_cell_and_end_with_the_summary() {
 
 #[test]
 fn json_lines_come_as_things_happen() {
-    let root = TestRoot::new(&[(0, 0), (9, 0)]);
-    // The second row never comes, and the first does not need it.
+    // The second row never comes, and begins where the first does not need it.
+    let root = TestRoot::of_shape((600, 560), &[(0, 0), (9, 0)]);
     let chunk = root.group(9, 0).join("i/c/0/0");
     std::fs::remove_file(&chunk).unwrap();
     assert!(Command::new("mkfifo").arg(&chunk).status().unwrap().success());
