@@ -86,10 +86,9 @@ fn main() -> Outcome<()> {
 fn is_wanted() -> bool {
     let words: Vec<String> = env::args().skip(1).collect();
     let only_looks = words.iter().any(|word| word == "--list" || word == "--test");
-    // The word after an option may be its value.
-    let filter = words.iter().enumerate().find(|(i, word)| {
-        !word.starts_with('-') && !(*i > 0 && words[i - 1].starts_with("--") && words[i - 1] != "--bench")
-    });
+    // The word after an option may be its value; `--bench` has none.
+    let is_value = |i: usize| i > 0 && words[i - 1].starts_with("--") && words[i - 1] != "--bench";
+    let filter = words.iter().enumerate().find(|&(i, word)| !word.starts_with('-') && !is_value(i));
     !only_looks && filter.is_none_or(|(_, word)| "ps1/decode_encode".contains(word.as_str()))
 }
 
