@@ -137,7 +137,7 @@ fn convolved(gaussian: &Gaussian, view: ArrayView2<f32>, part: &Window) -> Found
 fn canonical_at_the_end(frozen: &Assembled, gives_up: bool) -> Vec<Option<Found>> {
     let projection = frozen.projection();
     let n_rows = projection.layout.image_shape().0;
-    let mut window = CanonicalWindow::new(projection.layout.clone(), n_rows);
+    let mut window = CanonicalWindow::new(projection.layout.clone(), 0, n_rows);
     for index in 0..projection.tasks.len() {
         let right_is_placed = gives_up && right_is_listed(&projection, index);
         window.place(projection.tasks[index].id(), frozen.plane(index).view(), right_is_placed);
@@ -157,7 +157,7 @@ fn canonical_as_early_as_planned(frozen: &Assembled, planned_reach_px: usize) ->
     let projection = frozen.projection();
     let reach_px = frozen.radius_px;
     let schedule = Schedule::new(&projection, planned_reach_px);
-    let mut window = CanonicalWindow::new(projection.layout.clone(), projection.window_rows(reach_px));
+    let mut window = CanonicalWindow::new(projection.layout.clone(), 0, projection.window_rows(reach_px));
     let gaussian = frozen.gaussian();
     let mut planes: Vec<Array2<f32>> = vec![Array2::zeros((0, frozen.width)); projection.tasks.len()];
     let mut zeros: Vec<Array2<bool>> = vec![Array2::default((0, frozen.width)); projection.tasks.len()];

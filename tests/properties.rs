@@ -164,7 +164,7 @@ fn check_around(
 
 /// Places all cells, then looks around each.
 fn check_at_the_end(sky: &Sky, image: &Array2<f32>, reach_px: usize) -> Result<(), String> {
-    let mut window = CanonicalWindow::new(sky.layout(), image.nrows());
+    let mut window = CanonicalWindow::new(sky.layout(), 0, image.nrows());
     sky.placed().iter().for_each(|cell| sky.place(&mut window, *cell));
     for cell in sky.placed() {
         check_around(sky, image, cell, reach_px, sky.around(&window, cell, reach_px))?;
@@ -181,7 +181,7 @@ fn check_sliding(sky: &Sky, image: &Array2<f32>, reach_px: usize) -> Result<(), 
         let (a, b) = (layout.position(cell), layout.position(other));
         a.0.abs_diff(b.0) < sky.shape.0 + reach_px && a.1.abs_diff(b.1) < sky.shape.1 + reach_px
     };
-    let mut window = CanonicalWindow::new(sky.layout(), 0);
+    let mut window = CanonicalWindow::new(sky.layout(), 0, 0);
     let mut is_done = vec![false; placed.len()];
     for (index, cell) in placed.iter().enumerate() {
         sky.place(&mut window, *cell);

@@ -95,10 +95,11 @@ impl<'a> Assembler<'a> {
         let layout = projection.layout.clone();
         let shape = layout.cell_shape;
         let rows = match options.assembly {
-            Assembly::Canonical => Rows::Canonical {
-                window: CanonicalWindow::new(layout, projection.window_rows(reach_px)),
-                schedule: Schedule::new(projection, reach_px),
-            },
+            Assembly::Canonical => {
+                let schedule = Schedule::new(projection, reach_px);
+                let n_rows = projection.window_rows(reach_px);
+                Rows::Canonical { window: CanonicalWindow::new(layout, schedule.keep_from, n_rows), schedule }
+            }
             Assembly::Legacy => Rows::Legacy(LegacyRows::new(layout, projection.min_x, projection.max_cells)),
         };
         let data = Encoder::new(shape, f32::NAN, options.compression.of_images())?;

@@ -35,13 +35,14 @@ pub struct CanonicalWindow {
 }
 
 impl CanonicalWindow {
-    /// An empty window, with room for `capacity_rows` so that it never moves in memory.
-    pub fn new(layout: Layout, capacity_rows: usize) -> Self {
+    /// An empty window that begins with row `first_row` of the image, with room for `capacity_rows` so
+    /// that it never moves in memory.
+    pub fn new(layout: Layout, first_row: usize, capacity_rows: usize) -> Self {
         let width = layout.image_shape().1;
         Self {
             layout,
             width,
-            first_row: 0,
+            first_row,
             pixels: Vec::with_capacity(capacity_rows * width),
             row: None,
             placed: Vec::new(),
@@ -119,7 +120,7 @@ impl CanonicalWindow {
 
     fn extend_to(&mut self, end_row: usize) {
         self.row_end = end_row;
-        let needed = (end_row - self.first_row) * self.width;
+        let needed = end_row.saturating_sub(self.first_row) * self.width;
         let missing = needed.saturating_sub(self.pixels.len());
         self.pixels.par_extend(rayon::iter::repeat_n(f32::NAN, missing));
     }

@@ -65,7 +65,8 @@ impl<'a> Gatherer<'a> {
                     self.parked.insert(arrival.index, arrival);
                 }
                 Err(RecvTimeoutError::Timeout) => {}
-                // No thread is left that could bring it.
+                // No thread is left that could bring it, but the one that was started from here.
+                Err(RecvTimeoutError::Disconnected) if own_load.is_some() => std::thread::sleep(LOOK_UP),
                 Err(RecvTimeoutError::Disconnected) => {
                     let broken = self.failed(index, "its reader broke down".to_owned());
                     self.parked.entry(index).or_insert(broken);

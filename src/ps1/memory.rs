@@ -121,9 +121,10 @@ impl Memory {
 impl Projection {
     /// The most rows of the image that canonical assembly holds at once.
     pub fn window_rows(&self, reach_px: usize) -> usize {
-        let mut keep_from = 0;
+        let schedule = Schedule::new(self, reach_px);
+        let mut keep_from = schedule.keep_from;
         let mut most = 0;
-        for step in Schedule::new(self, reach_px).steps {
+        for step in schedule.steps {
             let end_row = self.layout.position(self.tasks[step.after].id()).0 + self.layout.cell_shape.0;
             most = most.max(end_row.saturating_sub(keep_from));
             keep_from = step.keep_from;

@@ -236,7 +236,10 @@ impl Output {
         };
         let (mask, data) = (own("mask")?, own("data")?);
         // A record of another version cannot be read; the cell is then done again.
-        Ok(mask.and(data).and_then(|record| serde_json::from_value(record).ok()))
+        let record: Option<CellRecord> = data.and_then(|record| serde_json::from_value(record).ok());
+        // A run that was killed between the two has left the mask of other inputs beside the data.
+        let is_of_one_run = |record: &CellRecord| mask.is_some_and(|mask| mask["recipe"] == record.recipe.as_str());
+        Ok(record.filter(is_of_one_run))
     }
 
     /// Begins a cell, whose chunks may then come in any order.

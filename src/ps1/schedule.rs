@@ -10,6 +10,8 @@ use std::ops::Range;
 /// What can be made after each row of cells.
 #[derive(Clone, Debug)]
 pub struct Schedule {
+    /// Rows of the image below this are never needed.
+    pub keep_from: usize,
     pub steps: Vec<Step>,
 }
 
@@ -32,6 +34,8 @@ impl Schedule {
         let chunk_rows = cell_rows.min(CHUNK_PX);
         let n_chunk_rows = cell_rows.div_ceil(chunk_rows);
         let first_row = |index: usize| layout.position(tasks[index].id()).0;
+        let wanted = (0..tasks.len()).filter(|index| tasks[*index].wanted);
+        let keep_from = wanted.map(|index| first_row(index).saturating_sub(reach_px)).min().unwrap_or(0);
         let mut n_made = vec![0; tasks.len()];
         let mut steps = Vec::new();
         for after in 0..tasks.len() {
@@ -56,7 +60,7 @@ impl Schedule {
             let needed = needed.map(|index| (first_row(index) + n_made[index] * chunk_rows).saturating_sub(reach_px));
             steps.push(Step { after, ready, keep_from: needed.min().unwrap_or(layout.image_shape().0) });
         }
-        Self { steps }
+        Self { keep_from, steps }
     }
 
     /// The step after a task, if a row of cells ends there.
@@ -89,6 +93,16 @@ mod tests {
 
     fn steps(cells: &[(u8, u8)], reach_px: usize) -> Vec<Step> {
         Schedule::new(&projection(cells, |_| true), reach_px).steps
+    }
+
+    #[test]
+    fn rows_that_no_wanted_cell_sees_are_not_held() {
+        // As after a run that was killed: the first seven rows are done, the last of them is a neighbour.
+        let cells: Vec<(u8, u8)> = std::iter::once((0, 0)).chain((6..9).map(|y| (y, 0))).collect();
+        let schedule = Schedule::new(&projection(&cells, |index| index >= 2), 470);
+        assert_eq!(schedule.keep_from, 7 * 2020 - 470);
+        let rows = projection(&cells[1..], |index| index >= 1).window_rows(470);
+        assert!(rows < 2 * 2500, "{rows}");
     }
 
     #[test]

@@ -17,7 +17,7 @@ pub struct Convolution<'a> {
     plane: ArrayView2<'a, f32>,
     window: Window,
     flux: Box<dyn BlurredRows + 'a>,
-    /// G*m; `None` where it is one everywhere, or nobody asks.
+    /// G*m; `None` where nobody asks.
     validity: Option<Box<dyn BlurredRows + 'a>>,
     missing: Missing,
     /// For `renormalize` where missing pixels count as zero: the weight that falls inside the
@@ -38,7 +38,7 @@ impl<'a> Convolution<'a> {
         let with_validity = with_coverage || gaussian.nan == NanRule::Interpolate;
         let missing;
         let flux: Box<dyn BlurredRows>;
-        let mut validity: Option<Box<dyn BlurredRows>> = None;
+        let validity: Option<Box<dyn BlurredRows>>;
         match &gaussian.method {
             Method::Multirate(taps) => {
                 missing = Missing::none_in(plane.dim());
@@ -50,12 +50,13 @@ impl<'a> Convolution<'a> {
                 missing = Missing::find(plane);
                 let direct = |quantity| Box::new(Direct::new(plane, quantity, edge, taps, window.clone()));
                 flux = direct(Quantity::Flux);
-                if with_validity && (missing.anywhere() || edge == EdgeRule::Renormalize) {
-                    validity = Some(direct(Quantity::Validity));
-                }
+                // Also where nothing is missing: another window onto the same sky may hold a missing pixel, and
+                // what it divides by is one only to within rounding.
+                validity = with_validity.then(|| -> Box<dyn BlurredRows> { direct(Quantity::Validity) });
             }
         }
-        let propagates = gaussian.nan == NanRule::Propagate && missing.anywhere();
+        // The marks are of pixels that were read; the radius may reach a little beyond those.
+        let propagates = gaussian.nan == NanRule::Propagate;
         Self {
             inside: gaussian.weight_inside(plane.dim(), window),
             near_missing: propagates.then(|| near_missing(plane, window, gaussian.psf.radius_px())),

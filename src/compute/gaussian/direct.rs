@@ -32,21 +32,31 @@ impl<'a> Direct<'a> {
         Self { taps, window, extension: quantity.extension(edge), pixels }
     }
 
-    /// Weighted sums of each column around row `y`.
-    fn column_sums(&self, y: usize) -> Vec<f64> {
+    /// Columns of the plane that the columns `x` of the result see.
+    fn seen(&self, x: &Range<usize>) -> Range<usize> {
+        let (half, nx) = (self.taps.len() / 2, self.pixels.ncols());
+        match self.extension {
+            Extension::Constant(_) => x.start.saturating_sub(half)..(x.end + half).min(nx),
+            Extension::Reflect | Extension::Nearest => 0..nx,
+        }
+    }
+
+    /// Weighted sums of these columns around row `y`.
+    fn column_sums(&self, y: usize, columns: Range<usize>) -> Vec<f64> {
         let mut rows = Vec::with_capacity(self.taps.len());
         let mut weights = Vec::with_capacity(self.taps.len());
         let mut beyond = 0.0;
         for (weight, y) in self.taps.iter().zip(y as i64 - (self.taps.len() / 2) as i64..) {
             match self.extension.source(y, self.pixels.nrows()) {
                 Some(y) => {
-                    rows.push(self.pixels.row(y).to_slice().expect("a new array is contiguous"));
+                    let row = self.pixels.row(y).to_slice().expect("a new array is contiguous");
+                    rows.push(&row[columns.clone()]);
                     weights.push(*weight);
                 }
                 None => beyond += weight * f64::from(self.extension.constant()),
             }
         }
-        let mut sums = vec![0.0; self.pixels.ncols()];
+        let mut sums = vec![0.0; columns.len()];
         sums::of_pixel_rows(&rows, &weights, beyond, &mut sums);
         sums
     }
@@ -68,9 +78,11 @@ impl BlurredRows for Direct<'_> {
 
 impl RowWalk for &Direct<'_> {
     fn fill(&mut self, y: usize, x: Range<usize>, out: &mut [f32], _stride: usize) {
-        let column_sums = self.column_sums(y);
+        let seen = self.seen(&x);
+        let column_sums = self.column_sums(y, seen.clone());
         let mut padded = vec![0.0; x.len() + self.taps.len() - 1];
-        self.extension.pad_row(&column_sums, x.start as i64 - (self.taps.len() / 2) as i64, &mut padded);
+        let first = x.start as i64 - (self.taps.len() / 2) as i64 - seen.start as i64;
+        self.extension.pad_row(&column_sums, first, &mut padded);
         let mut sums = vec![0.0; x.len()];
         sums::along_row(&padded, self.taps, &mut sums);
         for (to, from) in out.iter_mut().zip(sums) {

@@ -70,8 +70,8 @@ pub struct Blurred<'a> {
 }
 
 impl<'a> Blurred<'a> {
-    /// Runs all steps but the last, for flux, and for validity if `with_validity` and it is not one
-    /// everywhere. Pixels found missing are marked.
+    /// Runs all steps but the last, for flux, and for validity if `with_validity`. Pixels found missing
+    /// are marked.
     pub fn new(
         plane: ArrayView2<f32>,
         edge: EdgeRule,
@@ -90,8 +90,7 @@ impl<'a> Blurred<'a> {
             first_sample: (samples_y.first, samples_x.first),
             samples: blur_columns(&taps.plan, coarse, samples_y.count),
         };
-        let validity_counts = missing.anywhere() || edge == EdgeRule::Renormalize;
-        (blur(&rows.flux), rows.validity.filter(|_| validity_counts).map(|validity| blur(&validity)))
+        (blur(&rows.flux), rows.validity.map(|validity| blur(&validity)))
     }
 }
 
