@@ -10,7 +10,7 @@ const SAMPLES: usize = 32;
 /// Pixels interpolated side by side.
 const PIXELS: usize = 8;
 
-/// The taps of both steps along a row, in f32.
+/// The taps of both steps along a row.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RowTaps {
     step_px: usize,
@@ -18,7 +18,7 @@ pub struct RowTaps {
     /// `[period * step + phase]`: of the periods that a sample sees, from the first on.
     decimate: Vec<f32>,
     /// Of the samples in [`PIXELS`] neighbouring pixels: `[group * width + i][pixel]`.
-    interpolate: Vec<[f32; PIXELS]>,
+    interpolate: Vec<[f64; PIXELS]>,
 }
 
 impl RowTaps {
@@ -28,7 +28,7 @@ impl RowTaps {
         let tap = |pixel: usize| plan.decimate[pixel % step_px][width - 1 - pixel / step_px] as f32;
         let decimate = (0..width * step_px).map(tap).collect();
         let weight = |group: usize, i: usize| {
-            std::array::from_fn(|pixel| plan.interpolate.get(group * PIXELS + pixel).map_or(0.0, |taps| taps[i] as f32))
+            std::array::from_fn(|pixel| plan.interpolate.get(group * PIXELS + pixel).map_or(0.0, |taps| taps[i]))
         };
         let groups = (0..step_px.div_ceil(PIXELS)).flat_map(|group| (0..width).map(move |i| (group, i)));
         let interpolate = groups.map(|(group, i)| weight(group, i)).collect();
@@ -90,14 +90,16 @@ fn decimate(taps: &[f32], step_px: usize, phases: &[f32], stride: usize, samples
 }
 
 #[multiversion(targets("x86_64+avx512f+avx512vl+fma", "x86_64+avx2+fma", "aarch64+neon"))]
-fn interpolate(taps: &[[f32; PIXELS]], width: usize, step_px: usize, samples: &[f32], pixels: &mut [f32]) {
+fn interpolate(taps: &[[f64; PIXELS]], width: usize, step_px: usize, samples: &[f32], pixels: &mut [f32]) {
     for (period, samples) in samples.windows(width).enumerate() {
         for (group, taps) in taps.chunks_exact(width).enumerate() {
-            let mut sums = [0.0_f32; PIXELS];
+            // In f64: what is left to the steps in f32 is near the accuracy that is promised.
+            let mut sums = [0.0_f64; PIXELS];
             for (taps, sample) in taps.iter().zip(samples) {
+                let sample = f64::from(*sample);
                 for pixel in 0..PIXELS {
                     sums[pixel] = if target_cfg_f!(any(target_feature = "fma", target_arch = "aarch64")) {
-                        taps[pixel].mul_add(*sample, sums[pixel])
+                        taps[pixel].mul_add(sample, sums[pixel])
                     } else {
                         sums[pixel] + taps[pixel] * sample
                     };
@@ -105,7 +107,7 @@ fn interpolate(taps: &[[f32; PIXELS]], width: usize, step_px: usize, samples: &[
             }
             // What reaches beyond the period is overwritten by the next one.
             let at = period * step_px + group * PIXELS;
-            pixels[at..at + PIXELS].copy_from_slice(&sums);
+            pixels[at..at + PIXELS].iter_mut().zip(sums).for_each(|(to, sum)| *to = sum as f32);
         }
     }
 }
