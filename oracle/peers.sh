@@ -9,17 +9,9 @@ set -eu
 
 root=$(cd "$(dirname "$0")/.." && pwd)
 cd "$root"
-venv=target/peers-venv
-python=$venv/bin/python
-stamp=$venv/requirements.txt
-
-if ! cmp -s oracle/peers-requirements.txt "$stamp"; then
-    rm -rf "$venv"
-    mkdir -p target
-    "${PYTHON:-python3}" -m venv "$venv"
-    "$python" -m pip install --quiet --disable-pip-version-check -r oracle/peers-requirements.txt
-    cp oracle/peers-requirements.txt "$stamp"
-fi
+# shellcheck source=oracle/venv.sh
+. oracle/venv.sh
+make_venv target/peers-venv oracle/peers-requirements.txt
 
 SKYCACHE_BIN=${SKYCACHE_BIN:-target/release/skycache-gpu}
 export SKYCACHE_BIN

@@ -9,17 +9,9 @@ set -eu
 
 root=$(cd "$(dirname "$0")/.." && pwd)
 cd "$root"
-venv=target/oracle-venv
-python=$venv/bin/python
-stamp=$venv/requirements.txt
-
-if ! cmp -s oracle/requirements.txt "$stamp"; then
-    rm -rf "$venv"
-    mkdir -p target
-    "${PYTHON:-python3}" -m venv "$venv"
-    "$python" -m pip install --quiet --disable-pip-version-check -r oracle/requirements.txt
-    cp oracle/requirements.txt "$stamp"
-fi
+# shellcheck source=oracle/venv.sh
+. oracle/venv.sh
+make_venv target/oracle-venv oracle/requirements.txt
 
 # A path relative to the caller means relative to the repository root here.
 SKYCACHE_BIN=${SKYCACHE_BIN:-target/release/skycache-gpu}

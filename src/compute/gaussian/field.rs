@@ -118,7 +118,6 @@ const MARKED_TOGETHER: usize = 64;
 pub struct Missing {
     marks: Vec<AtomicBool>,
     marks_per_row: usize,
-    any: AtomicBool,
 }
 
 impl Missing {
@@ -126,7 +125,7 @@ impl Missing {
     pub fn none_in((ny, nx): (usize, usize)) -> Self {
         let marks_per_row = nx.div_ceil(MARKED_TOGETHER);
         let marks = (0..ny * marks_per_row).map(|_| AtomicBool::new(false)).collect();
-        Self { marks, marks_per_row, any: AtomicBool::new(false) }
+        Self { marks, marks_per_row }
     }
 
     /// Marks all of a plane.
@@ -144,7 +143,6 @@ impl Missing {
             let part = x.start.max(mark * MARKED_TOGETHER)..x.end.min((mark + 1) * MARKED_TOGETHER);
             if row[part].iter().any(|pixel| !pixel.is_finite()) {
                 self.marks[y * self.marks_per_row + mark].store(true, Relaxed);
-                self.any.store(true, Relaxed);
             }
         }
     }
@@ -154,11 +152,6 @@ impl Missing {
         let row = y * self.marks_per_row;
         let marks = row + x.start / MARKED_TOGETHER..row + x.end.div_ceil(MARKED_TOGETHER);
         self.marks[marks].iter().any(|mark| mark.load(Relaxed))
-    }
-
-    /// Whether a pixel is missing anywhere.
-    pub fn anywhere(&self) -> bool {
-        self.any.load(Relaxed)
     }
 }
 
@@ -207,10 +200,11 @@ mod tests {
     #[test]
     fn a_missing_pixel_is_found_in_its_part_of_its_row_only() {
         let mut plane = ndarray::Array2::<f32>::zeros((3, 200));
-        assert!(!Missing::find(plane.view()).anywhere());
+        let anywhere = |missing: &Missing| (0..3).any(|y| missing.among(y, 0..200));
+        assert!(!anywhere(&Missing::find(plane.view())));
         plane[(1, 130)] = f32::NAN;
         let missing = Missing::find(plane.view());
-        assert!(missing.anywhere() && missing.among(1, 0..200) && missing.among(1, 130..131));
+        assert!(anywhere(&missing) && missing.among(1, 0..200) && missing.among(1, 130..131));
         assert!(!missing.among(1, 0..128) && !missing.among(0, 0..200) && !missing.among(2, 0..200));
         assert!(Missing::find(array![[f32::INFINITY]].view()).among(0, 0..1));
     }

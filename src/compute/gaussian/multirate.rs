@@ -172,7 +172,7 @@ impl Walk<'_> {
         for row in rows.clone().filter(|row| !self.held.contains(row)) {
             let samples = self.blurred.samples.row(row);
             let samples = &samples.to_slice().expect("a new array is contiguous")[self.first_sample..];
-            let start = row % (self.ring.len() / self.stride) * self.stride;
+            let start = self.start(row);
             let to = &mut self.ring[start..start + self.stride];
             self.blurred.taps.along_row.interpolate(samples, self.n_periods, to);
         }
