@@ -12,16 +12,16 @@ use rayon::prelude::*;
 use serde_json::{Map, json};
 use skycache_gpu::compute::bands::sinh;
 use skycache_gpu::image::zarr::write_array;
-use skycache_gpu::ps1::combine::{Combiner, Recipe};
-use skycache_gpu::ps1::store::{self, RawArray, RawCell};
+use skycache_gpu::ps1::combine::{Combiner, Combining, Recipe};
+use skycache_gpu::ps1::store::{RawChunks, StoredCell};
 use skycache_gpu::skycell::band::{ASINH_ALPHA, Band, Weights};
 use std::hint::black_box;
 use std::time::Duration;
 
 const N_PX: usize = 6240;
 
-/// A skycell as it is stored: noise in every digit, which hardly compresses and so decodes fast.
-fn noise_cell() -> RawCell {
+/// A skycell as it is stored, tile by tile: noise in every digit, which hardly compresses and so decodes fast.
+fn noise_cell(combiner: &Combiner) -> (Combining, Vec<RawChunks>) {
     let group = tempfile::tempdir().expect("there is room for a temporary folder");
     for (i, band) in Band::ALL.into_iter().enumerate() {
         let attributes = Map::from_iter([("header".to_owned(), json!(header(i)))]);
@@ -37,7 +37,15 @@ fn noise_cell() -> RawCell {
         let name = format!("{}_mask", band.name());
         write_array(&group.path().join(name), mask.view(), 0, &attributes).expect("written");
     }
-    store::read(group.path(), (N_PX, N_PX), &|| Ok(())).cell.expect("what was written can be read")
+    let (stored, opened) = StoredCell::open(group.path(), (N_PX, N_PX));
+    let combining =
+        opened.and_then(|()| combiner.begin(&stored, (N_PX, N_PX))).expect("what was written can be opened");
+    let read = |tile: usize| {
+        let (raw, read) = stored.read_chunks(combining.chunks(&stored, tile), Vec::new(), &|| Ok(()));
+        read.map(|()| raw).expect("what was written can be read")
+    };
+    let tiles = (0..combining.n_tiles()).map(read).collect();
+    (combining, tiles)
 }
 
 fn header(band: usize) -> String {
@@ -47,11 +55,8 @@ fn header(band: usize) -> String {
 }
 
 /// Decodes all chunks with the same codec and nothing else.
-fn decode(cell: &RawCell) {
-    let arrays: Vec<&RawArray> =
-        cell.bands.iter().map(|raw| &raw.image).chain(cell.masks.iter().map(|(_, mask)| mask)).collect();
-    let chunks: Vec<&[u8]> =
-        arrays.iter().flat_map(|raw| raw.chunks.iter().filter_map(|(_, bytes)| bytes.as_deref())).collect();
+fn decode(tiles: &[RawChunks]) {
+    let chunks: Vec<&[u8]> = tiles.iter().flat_map(|raw| (0..raw.hashes.len()).filter_map(|i| raw.bytes(i))).collect();
     let scratch = || (zstd::bulk::Decompressor::new().expect("zstd starts"), vec![0_u8; 1024 * 1024 * 4]);
     chunks.into_par_iter().for_each_init(scratch, |(zstd, scratch), chunk| {
         black_box(zstd.decompress_to_buffer(chunk, scratch.as_mut_slice()).expect("what was written decodes"));
@@ -81,12 +86,14 @@ fn bands_6240(criterion: &mut Criterion) {
     group.sample_size(10).throughput(Throughput::Elements((N_PX * N_PX) as u64));
     group.warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(3));
     {
-        let cell = noise_cell();
-        by_cpu_time(&mut group, "decode", || decode(&cell));
         let combiner = Combiner::new(Recipe { weights: Weights::default(), allow_missing_bands: false });
+        let (combining, raw) = noise_cell(&combiner);
+        by_cpu_time(&mut group, "decode", || decode(&raw));
         by_cpu_time(&mut group, "combine", || {
-            let combined = combiner.combine(cell.clone(), (N_PX, N_PX), &|| Ok(())).expect("the cell is whole");
-            combiner.recycle(black_box(combined).flux);
+            let tiles = raw.par_iter().enumerate().with_max_len(1);
+            let decoded = tiles.map(|(tile, raw)| combiner.decode(&combining, tile, raw).expect("the cell is whole"));
+            let combined = black_box(combining.finish(decoded.collect()));
+            combiner.recycle(combined.flux, combined.mask);
         });
     }
     let stored: Vec<f32> = (0..N_PX * N_PX).map(|i| (i % 9973) as f32 / 997.0 - 3.0).collect();

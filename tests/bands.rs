@@ -5,9 +5,10 @@ use ndarray::{Array2, s};
 use proptest::prelude::*;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use rayon::prelude::*;
 use serde_json::{Value, json};
-use skycache_gpu::ps1::combine::{Combined, Recipe, combine};
-use skycache_gpu::ps1::store;
+use skycache_gpu::ps1::combine::{Combiner, Recipe};
+use skycache_gpu::ps1::store::StoredCell;
 use skycache_gpu::skycell::{Band, FluxScale, Weights};
 use std::path::Path;
 use std::sync::Arc;
@@ -180,16 +181,25 @@ impl Cell {
         self.masks.push(mask);
     }
 
-    fn combined(&self, n_threads: usize) -> Combined {
-        let raw = store::read(self.group.path(), self.shape, &|| Ok(())).cell.unwrap();
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(n_threads).build().unwrap();
+    /// Flux and mask, of tiles that many threads decode.
+    fn combined(&self, n_threads: usize) -> (Array2<f32>, Array2<u16>) {
         let recipe = Recipe { weights: Weights::default(), allow_missing_bands: false };
-        pool.install(|| combine(raw, self.shape, &recipe, &|| Ok(()))).unwrap()
+        let combiner = Combiner::new(recipe);
+        let (stored, opened) = StoredCell::open(self.group.path(), self.shape);
+        let combining = opened.and_then(|()| combiner.begin(&stored, self.shape)).unwrap();
+        let one = |tile: usize| {
+            let (raw, read) = stored.read_chunks(combining.chunks(&stored, tile), Vec::new(), &|| Ok(()));
+            read.and_then(|()| combiner.decode(&combining, tile, &raw)).unwrap()
+        };
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(n_threads).build().unwrap();
+        let tiles = pool.install(|| (0..combining.n_tiles()).into_par_iter().map(one).collect());
+        let combined = combining.finish(tiles);
+        (combined.flux.to_array(), combined.mask.to_array())
     }
 
     /// What is wrong with a result.
-    fn check(&self, found: &Combined) -> Result<(), String> {
-        for ((y, x), found) in found.flux.indexed_iter() {
+    fn check(&self, (flux, found_mask): &(Array2<f32>, Array2<u16>)) -> Result<(), String> {
+        for ((y, x), found) in flux.indexed_iter() {
             let terms: Vec<f64> =
                 (0..4).map(|band| Weights::default().0[band] * scale(band).flux(self.images[band][(y, x)])).collect();
             let (expected, size) = (terms.iter().sum::<f64>(), terms.iter().map(|term| term.abs()).sum::<f64>());
@@ -202,7 +212,7 @@ impl Cell {
             }
         }
         let bits = |at: (usize, usize)| self.masks.iter().fold(0, |bits, mask| bits | mask[at]);
-        match found.mask.indexed_iter().find(|(at, found)| **found != bits(*at)) {
+        match found_mask.indexed_iter().find(|(at, found)| **found != bits(*at)) {
             Some((at, found)) => Err(format!("the mask at {at:?} is {found:#x}, expected {:#x}", bits(at))),
             None => Ok(()),
         }
@@ -219,9 +229,9 @@ proptest! {
         cell.check(&one).map_err(TestCaseError::fail)?;
         for n_threads in [2, 5] {
             let other = cell.combined(n_threads);
-            let bits = |combined: &Combined| combined.flux.mapv(f32::to_bits);
+            let bits = |combined: &(Array2<f32>, Array2<u16>)| combined.0.mapv(f32::to_bits);
             prop_assert_eq!(bits(&other), bits(&one));
-            prop_assert_eq!(&other.mask, &one.mask);
+            prop_assert_eq!(&other.1, &one.1);
         }
     }
 }
@@ -231,11 +241,11 @@ fn an_altered_pixel_or_bit_is_noticed() {
     let cell = Cell::random(7);
     let mut altered = cell.combined(2);
     cell.check(&altered).unwrap();
-    let at = altered.flux.indexed_iter().find(|(_, value)| value.is_finite()).unwrap().0;
-    let value = altered.flux[at];
-    altered.flux[at] = f32::from_bits(value.to_bits() + 2);
+    let at = altered.0.indexed_iter().find(|(_, value)| value.is_finite()).unwrap().0;
+    let value = altered.0[at];
+    altered.0[at] = f32::from_bits(value.to_bits() + 2);
     assert!(cell.check(&altered).is_err());
-    altered.flux[at] = value;
-    altered.mask[(0, 0)] ^= 1;
+    altered.0[at] = value;
+    altered.1[(0, 0)] ^= 1;
     assert!(cell.check(&altered).is_err());
 }

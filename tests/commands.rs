@@ -3,7 +3,7 @@
 mod support;
 
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -357,7 +357,7 @@ fn a_trace_shows_every_stage_on_its_threads() {
         assert!(threads.contains_key(thread) && are_nested(spans), "{thread}: {spans:?}");
     }
     let busy = events.iter().filter(|event| event["name"] == "busy" && event["cat"] == "preprocessor");
-    let names: Vec<&str> = busy.map(|event| event["args"]["name"].as_str().unwrap()).collect();
+    let names: BTreeSet<&str> = busy.map(|event| event["args"]["name"].as_str().unwrap()).collect();
     assert!(names.len() == 6 && names.contains(&"skycell.2556.041"), "{names:?}");
     let in_flight = |event: &Value| event["args"]["bytes in flight"].as_u64();
     assert!(events.iter().filter(|event| event["ph"] == "C").filter_map(in_flight).any(|bytes| bytes > 0));

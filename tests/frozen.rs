@@ -7,19 +7,20 @@
 mod frozen;
 
 use frozen::{Found, Record, assert_one_altered_value_is_rejected, check, plane, sees_only_zeros};
-use ndarray::{Array2, ArrayView2, Axis};
+use ndarray::{Array2, ArrayView2, Axis, s};
 use serde::Deserialize;
 use skycache_gpu::ErrorKind;
 use skycache_gpu::compute::gaussian::{EdgeRule, Gaussian, NanRule, Psf, Window};
 use skycache_gpu::image::Header;
 use skycache_gpu::image::zarr::{self, CHUNK_PX};
+use skycache_gpu::ps1::ListedCell;
 use skycache_gpu::ps1::canonical::CanonicalWindow;
-use skycache_gpu::ps1::combine::{Combined, Recipe, combine};
+use skycache_gpu::ps1::combine::{Combined, Recipe, load};
 use skycache_gpu::ps1::legacy::LegacyRows;
 use skycache_gpu::ps1::plan::{Projection, Task};
 use skycache_gpu::ps1::schedule::Schedule;
-use skycache_gpu::ps1::{ListedCell, store};
-use skycache_gpu::skycell::{Layout, Skycell, SkycellId, Weights};
+use skycache_gpu::ps1::store::StoredCell;
+use skycache_gpu::skycell::{CELL_OVERLAP_PX, EDGE_EXCLUSION_PX, Layout, Skycell, SkycellId, Weights};
 use skycache_gpu::units::SigmaPx;
 use std::ops::Range;
 use std::path::Path;
@@ -139,8 +140,13 @@ fn canonical_at_the_end(frozen: &Assembled, gives_up: bool) -> Vec<Option<Found>
     let n_rows = projection.layout.image_shape().0;
     let mut window = CanonicalWindow::new(projection.layout.clone(), 0, n_rows);
     for index in 0..projection.tasks.len() {
-        let right_is_placed = gives_up && right_is_listed(&projection, index);
-        window.place(projection.tasks[index].id(), frozen.plane(index).view(), right_is_placed);
+        let mut plane = frozen.plane(index);
+        if let Some(left) = left_neighbour(&projection, index).filter(|_| !gives_up) {
+            // What the cell to the left has in the columns that it should have given up.
+            let last = frozen.plane(left).slice_move(s![.., frozen.width - EDGE_EXCLUSION_PX..]);
+            plane.slice_mut(s![.., CELL_OVERLAP_PX - EDGE_EXCLUSION_PX..CELL_OVERLAP_PX]).assign(&last);
+        }
+        window.place(projection.tasks[index].id(), &plane.into());
     }
     let gaussian = frozen.gaussian();
     let around = |task: &Task| {
@@ -162,8 +168,7 @@ fn canonical_as_early_as_planned(frozen: &Assembled, planned_reach_px: usize) ->
     let mut planes: Vec<Array2<f32>> = vec![Array2::zeros((0, frozen.width)); projection.tasks.len()];
     let mut zeros: Vec<Array2<bool>> = vec![Array2::default((0, frozen.width)); projection.tasks.len()];
     for index in 0..projection.tasks.len() {
-        let right_is_placed = right_is_listed(&projection, index);
-        window.place(projection.tasks[index].id(), frozen.plane(index).view(), right_is_placed);
+        window.place(projection.tasks[index].id(), &frozen.plane(index).into());
         let Some(step) = schedule.step_after(index) else { continue };
         for (task, chunk_rows) in &step.ready {
             let (rows, columns) = frozen.place(&projection, projection.tasks[*task].id());
@@ -179,9 +184,9 @@ fn canonical_as_early_as_planned(frozen: &Assembled, planned_reach_px: usize) ->
     planes.into_iter().zip(zeros).map(found).collect()
 }
 
-fn right_is_listed(projection: &Projection, index: usize) -> bool {
+fn left_neighbour(projection: &Projection, index: usize) -> Option<usize> {
     let id = projection.tasks[index].id();
-    projection.tasks.iter().any(|task| task.id() == SkycellId { x: id.x + 1, ..id })
+    projection.tasks.iter().position(|task| task.id().y == id.y && task.id().x + 1 == id.x)
 }
 
 /// Legacy assembly; `pads` is whether the rows are copied into each other.
@@ -207,7 +212,7 @@ fn legacy(frozen: &Assembled, pads: bool) -> Vec<Option<Found>> {
     for (i, y) in row_indices.iter().enumerate() {
         for (index, task) in projection.tasks.iter().enumerate().filter(|(_, task)| task.id().y == *y) {
             if rows.has_room_for(task.id()) {
-                rows.place(task.id(), frozen.plane(index).view());
+                rows.place(task.id(), &frozen.plane(index).into());
             }
         }
         if i > 0 {
@@ -433,20 +438,22 @@ fn combined(
             _ => zarr::write_array(&mask_dir, mask.view(), 0, &attributes).unwrap(),
         }
     }
-    let cell = store::read(group.path(), shape, &|| Ok(())).cell?;
-    assert_eq!(cell.bands.len(), present.len());
+    let (cell, opened) = StoredCell::open(group.path(), shape);
+    opened?;
+    assert_eq!(cell.arrays(false).count(), present.len());
     let expected_chunks = if stored == Stored::SmallChunks { 3 * 3 } else { 1 };
-    for raw in &cell.bands {
-        assert_eq!(raw.image.chunks.len(), expected_chunks);
-        let bytes: usize = raw.image.chunks.iter().map(|(_, bytes)| bytes.as_ref().unwrap().len()).sum();
-        assert!(bytes < size_of::<f32>() * shape.0 * shape.1, "{} is not compressed", raw.image.what);
+    for image in cell.arrays(false) {
+        assert_eq!(image.chunks().count(), expected_chunks);
+        let (raw, read) = cell.read_chunks(image.chunks().map(|chunk| (image, chunk)), Vec::new(), &|| Ok(()));
+        read?;
+        assert!(raw.buffer.len() < size_of::<f32>() * shape.0 * shape.1, "{} is not compressed", image.what());
     }
-    combine(cell, shape, &Recipe { weights: Weights::default(), allow_missing_bands }, &|| Ok(()))
+    load(group.path(), shape, &Recipe { weights: Weights::default(), allow_missing_bands }, &|| Ok(()))
 }
 
 /// A sum of bands; no pixel of it sees another.
 fn sum(found: &Combined) -> Found {
-    Found { pixels: found.flux.clone(), sees_only_zeros: None }
+    Found { pixels: found.flux.to_array(), sees_only_zeros: None }
 }
 
 /// The result is f32; it may differ by what rounding does, not more.
@@ -462,7 +469,7 @@ fn combined_bands_are_the_oracles_however_they_are_stored() {
             let found = combined(&frozen, &result.present, stored, true, None).unwrap();
             let what = format!("{} {stored:?}", result.present);
             check(&sum(&found), &result.record, &relative).unwrap_or_else(|why| panic!("{what}: {why}"));
-            result.check_mask(&found.mask).unwrap_or_else(|why| panic!("{what}: {why}"));
+            result.check_mask(&found.mask.to_array()).unwrap_or_else(|why| panic!("{what}: {why}"));
             assert_eq!(found.bands_missing.len(), 4 - result.present.len());
         }
     }
@@ -476,7 +483,7 @@ fn missing_bands_are_refused_unless_allowed() {
         match result.present.as_str() {
             "rizy" => check(&sum(&outcome.unwrap()), &result.record, &relative).unwrap(),
             _ => {
-                let refusal = outcome.err().expect("bands are missing");
+                let refusal = outcome.expect_err("bands are missing");
                 assert_eq!(refusal.kind(), ErrorKind::Missing);
                 assert!(refusal.to_string().contains("r, z"), "{refusal}");
             }
@@ -490,7 +497,7 @@ fn an_altered_sum_of_bands_is_rejected() {
     for result in &frozen.results {
         let found = combined(&frozen, &result.present, Stored::AsWritten, true, None).unwrap();
         assert_one_altered_value_is_rejected(&sum(&found), &result.record, &relative);
-        let mut mask = found.mask;
+        let mut mask = found.mask.to_array();
         mask[(0, 0)] ^= 1;
         assert!(result.check_mask(&mask).is_err());
     }

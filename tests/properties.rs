@@ -97,7 +97,7 @@ impl Sky {
     }
 
     fn place(&self, window: &mut CanonicalWindow, cell: SkycellId) {
-        window.place(cell, self.plane(cell).view(), self.is_placed(cell.y, cell.x + 1));
+        window.place(cell, &self.plane(cell).into());
     }
 }
 

@@ -180,8 +180,7 @@ fn input_of(made: &DataRoot, skycell: &Skycell, run: &ps1::Options) -> Result<Ar
         Error::new(ErrorKind::Missing, format!("{} is gone from the demonstration", skycell.name)).file(&made.store)
     })?;
     let shape = (made.layout.height, made.layout.width);
-    let raw = store::read(&group, shape, &crate::interrupt::check).cell?;
-    Ok(combine::combine(raw, shape, &run.recipe, &crate::interrupt::check)?.flux)
+    Ok(combine::load(&group, shape, &run.recipe, &crate::interrupt::check)?.flux.to_array())
 }
 
 struct Figures {

@@ -4,6 +4,7 @@
 //! The thread decides; the work itself, placing, convolving and encoding, is done on all threads.
 
 use super::canonical::CanonicalWindow;
+use super::combine::TiledPlane;
 use super::gather::Gatherer;
 use super::legacy::LegacyRows;
 use super::making::{Context, Facts, Making};
@@ -19,7 +20,6 @@ use crate::compute::gaussian::Gaussian;
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::zarr::{Chunk, ChunkBuffer, Encoder};
 use crate::skycell::SkycellId;
-use ndarray::{Array2, s};
 use rayon::prelude::*;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -44,11 +44,7 @@ pub fn run(
         let mut assembler = Assembler::new(options, projection, &gaussian, readers, output, saver, progress)?;
         for index in 0..projection.tasks.len() {
             let arrival = gatherer.gather(first_index + index)?;
-            let right_is_placed = match assembler.right_neighbour(index) {
-                Some(right) => gatherer.peek(first_index + right)?,
-                None => false,
-            };
-            assembler.accept(index, arrival, right_is_placed, rejected)?;
+            assembler.accept(index, arrival, rejected)?;
             if assembler.ends_row(index) {
                 assembler.end_row(index)?;
             }
@@ -126,24 +122,12 @@ impl<'a> Assembler<'a> {
         self.projection.tasks[index].id()
     }
 
-    /// The task of the cell at x + 1, if it is listed.
-    fn right_neighbour(&self, index: usize) -> Option<usize> {
-        let (this, right) = (self.id(index), self.projection.tasks.get(index + 1)?.id());
-        (right.y == this.y && right.x == this.x + 1).then_some(index + 1)
-    }
-
     fn ends_row(&self, index: usize) -> bool {
         self.projection.tasks.get(index + 1).is_none_or(|next| next.id().y != self.id(index).y)
     }
 
     /// Places a cell and encodes its mask, or notes that it failed.
-    fn accept(
-        &mut self,
-        index: usize,
-        arrival: Arrival,
-        right_is_placed: bool,
-        rejected: &mut Vec<Rejected>,
-    ) -> Result<()> {
+    fn accept(&mut self, index: usize, arrival: Arrival, rejected: &mut Vec<Rejected>) -> Result<()> {
         let task = &self.projection.tasks[index];
         self.contents.push((task.id(), arrival.hash));
         let outcome = arrival.outcome.and_then(|combined| self.refuse_without_room(task).map(|()| combined));
@@ -162,10 +146,9 @@ impl<'a> Assembler<'a> {
         self.progress.assembler.about(&task.listed.cell.name, task.combined_bytes());
         self.progress.assembler.add_bytes_in(task.combined_bytes());
         self.progress.assembler.time(Spent::Busy, || match &mut self.rows {
-            Rows::Canonical { window, .. } => window.place(task.id(), combined.flux.view(), right_is_placed),
-            Rows::Legacy(rows) => rows.place(task.id(), combined.flux.view()),
+            Rows::Canonical { window, .. } => window.place(task.id(), &combined.flux),
+            Rows::Legacy(rows) => rows.place(task.id(), &combined.flux),
         });
-        self.readers.recycle(combined.flux);
         let making = match task.wanted {
             false => None,
             true => {
@@ -181,6 +164,7 @@ impl<'a> Assembler<'a> {
             }
         };
         self.making.push(making);
+        self.readers.recycle(combined.flux, combined.mask);
         Ok(())
     }
 
@@ -197,13 +181,14 @@ impl<'a> Assembler<'a> {
     }
 
     /// Encodes and writes the chunks of a mask, and gives the mask's hash.
-    fn write_mask(&self, staged: &StagedCell, mask: &Array2<u16>) -> Result<String> {
+    fn write_mask(&self, staged: &StagedCell, mask: &TiledPlane<u16>) -> Result<String> {
         let one = |buffer: &mut ChunkBuffer<u16>, chunk: Chunk| {
             crate::interrupt::check()?;
             let (hash, bytes) = self.progress.assembler.time(Spent::Busy, || -> Result<_> {
-                let part = mask.slice(s![chunk.y.clone(), chunk.x.clone()]);
-                buffer.part(&chunk).assign(&part);
-                Ok((strips::hash_of(part), self.mask.encode(&buffer.pixels)?))
+                let mut part = buffer.part(&chunk);
+                mask.copy_to(chunk.y.clone(), chunk.x.clone(), part.view_mut());
+                let hash = strips::hash_of(part.view());
+                Ok((hash, self.mask.encode(&buffer.pixels)?))
             })?;
             self.write(staged, Part::Mask, chunk.index, bytes)?;
             Ok(hash)

@@ -1,18 +1,18 @@
 //! A number of bytes that cells in flight are charged to.
 //!
 //! Cells are charged in the order in which the assembler wants them, and two may always be in
-//! flight: the cell it waits for, and its neighbour, are never held up by later ones.
+//! flight: while one is placed the next is made.
 
 use crate::error::Result;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Cells that are let through however small the budget: one to place, and its right neighbour.
+/// Cells that are let through however small the budget: one to place, and one to make.
 pub const MIN_CELLS_IN_FLIGHT: usize = 2;
 
 /// Cells that are let through however large the budget: more would not be read faster, since the
-/// arrays of a cell are read side by side.
-pub const MAX_CELLS_IN_FLIGHT: usize = 4;
+/// tiles of a cell are read side by side.
+pub const MAX_CELLS_IN_FLIGHT: usize = 3;
 
 /// The budget of all cells between reader and assembler.
 pub struct Budget {
@@ -77,16 +77,6 @@ impl Budget {
     }
 }
 
-impl Charge {
-    /// Gives back all but `bytes`.
-    pub fn shrink_to(&mut self, bytes: u64) {
-        let given_back = self.bytes.saturating_sub(bytes);
-        self.bytes -= given_back;
-        self.budget.lock().used_bytes -= given_back;
-        self.budget.changed.notify_all();
-    }
-}
-
 impl Drop for Charge {
     fn drop(&mut self) {
         let mut state = self.budget.lock();
@@ -120,13 +110,13 @@ mod tests {
         let budget = Budget::new(10);
         let wanted = || Ok(());
         let first = budget.charge(100, &wanted).unwrap();
-        let mut second = budget.charge(100, &wanted).unwrap();
+        let second = budget.charge(100, &wanted).unwrap();
         let tired = || Err(Error::new(ErrorKind::Interrupted, "tired of waiting"));
         assert!(budget.charge(1, &tired).is_err());
-        second.shrink_to(2);
         drop(first);
         assert!(budget.charge(100, &tired).is_ok());
-        assert_eq!(budget.peak_bytes(), 200);
+        drop(second);
+        assert_eq!((budget.used_bytes(), budget.peak_bytes()), (0, 200));
     }
 
     #[test]

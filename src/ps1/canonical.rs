@@ -6,13 +6,15 @@
 //! the order (y, x), so what a cell may write follows from where the cells before it lie; no
 //! pixel is ever marked.
 
+use super::combine::TiledPlane;
 use super::strips::Plane;
+use crate::pages;
 use crate::skycell::{EDGE_EXCLUSION_PX, Layout, SkycellId};
-use ndarray::{ArrayView2, s};
+use ndarray::ArrayView2;
 use rayon::prelude::*;
 use std::ops::Range;
 
-/// Rows that one thread copies at least.
+/// Rows that a thread copies at a time.
 const MIN_ROWS: usize = 32;
 
 /// The rows of the projection's image that are still needed.
@@ -39,11 +41,13 @@ impl CanonicalWindow {
     /// that it never moves in memory.
     pub fn new(layout: Layout, first_row: usize, capacity_rows: usize) -> Self {
         let width = layout.image_shape().1;
+        let mut pixels = Vec::with_capacity(capacity_rows * width);
+        pages::advise(pixels.spare_capacity_mut());
         Self {
             layout,
             width,
             first_row,
-            pixels: Vec::with_capacity(capacity_rows * width),
+            pixels,
             row: None,
             placed: Vec::new(),
             row_end: 0,
@@ -53,23 +57,25 @@ impl CanonicalWindow {
     }
 
     /// Writes a cell's plane, on all threads; cells come in the order (y, x), each once.
-    ///
-    /// `right_is_placed`: whether the cell at x + 1 will be placed too.
-    pub fn place(&mut self, cell: SkycellId, flux: ArrayView2<f32>, right_is_placed: bool) {
+    pub fn place(&mut self, cell: SkycellId, flux: &TiledPlane<f32>) {
         let (y0, x0) = self.layout.position(cell);
         let (ny, nx) = self.layout.cell_shape;
         self.begin_row(cell.y);
         self.extend_to(y0 + ny);
-        let end = if right_is_placed { x0 + nx - EDGE_EXCLUSION_PX } else { x0 + nx };
+        // The cell to the left gives up its last columns now, all of which this one covers.
+        let left = x0.checked_sub(self.layout.stride().1);
+        if let Some((_, end, written_end)) = self.placed.last_mut().filter(|(first, ..)| Some(*first) == left) {
+            *written_end = *end - EDGE_EXCLUSION_PX;
+        }
         // Cells of one row begin further left and cover the same rows: theirs is a first part of the columns.
         let first = self.placed.iter().fold(x0, |first, (_, _, written_end)| first.max(*written_end));
-        let columns: Vec<usize> = (first..end).map(|x| self.first_free_row(x).max(y0)).collect();
+        let columns: Vec<usize> = (first..x0 + nx).map(|x| self.first_free_row(x).max(y0)).collect();
         let mut from = first;
         for run in columns.chunk_by(|a, b| a == b) {
             self.copy(flux, (y0, x0), run[0]..y0 + ny, from..from + run.len());
             from += run.len();
         }
-        self.placed.push((x0, x0 + nx, end));
+        self.placed.push((x0, x0 + nx, x0 + nx));
     }
 
     /// The first row of the image that the cells of rows before leave to this row, in a column that one
@@ -79,16 +85,20 @@ impl CanonicalWindow {
     }
 
     /// Copies rows and columns of the image from a cell that lies at `(y0, x0)`.
-    fn copy(&mut self, flux: ArrayView2<f32>, (y0, x0): (usize, usize), rows: Range<usize>, columns: Range<usize>) {
+    fn copy(&mut self, flux: &TiledPlane<f32>, (y0, x0): (usize, usize), rows: Range<usize>, columns: Range<usize>) {
         if rows.is_empty() {
             return;
         }
         let to = &mut self.pixels[(rows.start - self.first_row) * self.width..(rows.end - self.first_row) * self.width];
-        let from = flux.slice_move(s![rows.start - y0..rows.end - y0, columns.start - x0..columns.end - x0]);
-        to.par_chunks_mut(self.width).with_min_len(MIN_ROWS).enumerate().for_each(|(y, to)| {
-            for (to, from) in to[columns.clone()].iter_mut().zip(from.row(y)) {
-                *to = if from.is_finite() { *from } else { f32::NAN };
-            }
+        to.par_chunks_mut(MIN_ROWS * self.width).enumerate().for_each(|(part, to)| {
+            let first = rows.start + part * MIN_ROWS;
+            let of_cell = first - y0..first - y0 + to.len() / self.width;
+            flux.for_each_piece(of_cell, columns.start - x0..columns.end - x0, |y, x, piece| {
+                let start = (y + y0 - first) * self.width + x + x0;
+                for (to, from) in to[start..start + piece.len()].iter_mut().zip(piece) {
+                    *to = if from.is_finite() { *from } else { f32::NAN };
+                }
+            });
         });
     }
 

@@ -1,28 +1,29 @@
-//! Stage 2: from compressed chunks of four bands to one combined plane and one mask.
+//! Stage 2: from compressed chunks of four bands to one combined plane and one mask, tile by tile.
 
 mod decode;
+mod plane;
 mod tiles;
 
-use super::store::{RawArray, RawBand, RawCell};
+use super::store::{RawChunks, StoredArray, StoredCell};
 use crate::compute::bands::{self, StoredBand};
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::header::Header;
-use crate::pages;
 use crate::skycell::{Band, FluxScale, Weights};
-use decode::{Decoder, Scratch};
-use ndarray::{Array2, ArrayViewMut2};
-use rayon::prelude::*;
+use decode::{Decoder, RawChunk, Scratch};
+use ndarray::Array2;
+use plane::Pool;
+pub use plane::TiledPlane;
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use tiles::{Tile, Tiling};
-use zarrs::array::Array;
-use zarrs::filesystem::FilesystemStore;
 
 /// A skycell's bands added up.
+#[derive(Debug)]
 pub struct Combined {
     /// Flux per second at zero point 25 mag; NaN where any band has no finite value.
-    pub flux: Array2<f32>,
+    pub flux: TiledPlane<f32>,
     /// The masks of all bands, ORed.
-    pub mask: Array2<u16>,
+    pub mask: TiledPlane<u16>,
     /// The sky and observation cards of the first band.
     pub header: Header,
     /// Bands that were not there.
@@ -42,154 +43,211 @@ pub struct Recipe {
     pub allow_missing_bands: bool,
 }
 
-/// Whether the work is still wanted; asked between tiles, from any thread.
-pub type StillWanted<'a> = &'a (dyn Fn() -> Result<()> + Sync);
+/// A skycell that is being combined: what its descriptions say, and the tiles that are left to be
+/// read and decoded, in any order.
+pub struct Combining {
+    shape: (usize, usize),
+    images: Vec<Decoder>,
+    terms: Vec<Term>,
+    masks: Vec<Decoder>,
+    /// Of the images, then of the masks.
+    tiles: Vec<Tile>,
+    n_image_tiles: usize,
+    header: Header,
+    bands_missing: Vec<Band>,
+    masks_missing: Vec<Band>,
+}
 
-/// Combines cells, and keeps the memory that chunks are decoded in from one to the next.
+/// A decoded tile.
+#[derive(Debug)]
+pub enum Pixels {
+    Flux(Array2<f32>),
+    Mask(Array2<u16>),
+}
+
+/// Combines cells, and keeps the memory that chunks and tiles are decoded in from one to the next.
 ///
-/// The tiles of a cell are shared among the threads of rayon, so that one cell keeps them all
-/// busy. Each thread at work holds a scratch of [`Decoding::tile_bytes`].
+/// Each thread at work holds a scratch of [`Decoding::scratch_bytes`].
 pub struct Combiner {
     recipe: Recipe,
     /// Those that no thread uses now.
     idle: Mutex<Vec<Scratch>>,
-    /// A plane that came back.
-    plane: Mutex<Option<Array2<f32>>>,
+    flux: Pool<f32>,
+    mask: Pool<u16>,
 }
 
-/// Decodes and adds the bands of one cell, as [`Combiner::combine`].
+/// Reads and adds the bands of the cell in `group` on this thread; see [`Combiner::begin`].
 ///
 /// # Errors
-/// As [`Combiner::combine`].
-pub fn combine(cell: RawCell, shape: (usize, usize), recipe: &Recipe, still_wanted: StillWanted) -> Result<Combined> {
-    Combiner::new(*recipe).combine(cell, shape, still_wanted)
+/// As [`Combiner::begin`] and [`Combiner::decode`]; what `still_wanted` says, which is asked between chunks.
+pub fn load(
+    group: &Path,
+    shape: (usize, usize),
+    recipe: &Recipe,
+    still_wanted: &dyn Fn() -> Result<()>,
+) -> Result<Combined> {
+    let (stored, opened) = StoredCell::open(group, shape);
+    let combiner = Combiner::new(*recipe);
+    let combining = opened.and_then(|()| combiner.begin(&stored, shape))?;
+    let mut buffer = Vec::new();
+    let mut tiles = Vec::with_capacity(combining.n_tiles());
+    for tile in 0..combining.n_tiles() {
+        let (raw, read) = stored.read_chunks(combining.chunks(&stored, tile), buffer, still_wanted);
+        tiles.push(read.and_then(|()| combiner.decode(&combining, tile, &raw))?);
+        buffer = raw.buffer;
+    }
+    Ok(combining.finish(tiles))
+}
+
+impl Combining {
+    pub fn n_tiles(&self) -> usize {
+        self.tiles.len()
+    }
+
+    /// The chunks of a tile, with their arrays in `stored`.
+    pub fn chunks<'a>(
+        &'a self,
+        stored: &'a StoredCell,
+        tile: usize,
+    ) -> impl Iterator<Item = (&'a StoredArray, [u64; 2])> + Clone {
+        let arrays: Vec<&StoredArray> = stored.arrays(self.is_mask(tile)).collect();
+        self.tiles[tile].chunks.iter().map(move |chunk| (arrays[chunk.array], chunk.indices))
+    }
+
+    fn is_mask(&self, tile: usize) -> bool {
+        tile >= self.n_image_tiles
+    }
+
+    /// The cell, of all its tiles in order.
+    pub fn finish(&self, decoded: Vec<Pixels>) -> Combined {
+        let (mut flux, mut mask) = (Vec::new(), Vec::new());
+        for (tile, pixels) in self.tiles.iter().zip(decoded) {
+            match pixels {
+                Pixels::Flux(pixels) => flux.push((tile.origin, pixels)),
+                Pixels::Mask(bits) => mask.push((tile.origin, bits)),
+            }
+        }
+        Combined {
+            flux: TiledPlane::new(self.shape, flux),
+            mask: TiledPlane::new(self.shape, mask),
+            header: self.header.clone(),
+            bands_missing: self.bands_missing.clone(),
+            masks_missing: self.masks_missing.clone(),
+        }
+    }
 }
 
 impl Combiner {
     pub fn new(recipe: Recipe) -> Self {
-        Self { recipe, idle: Mutex::default(), plane: Mutex::default() }
+        Self { recipe, idle: Mutex::default(), flux: Pool::default(), mask: Pool::default() }
     }
 
-    /// Decodes and adds the bands tile by tile, in f64: no decoded raw plane ever exists.
+    /// Begins to combine a cell, whose bands are added in f64 tile by tile: no decoded raw plane ever exists.
     ///
-    /// Shape: all arrays have `shape`, (ny, nx), as reading checked; so has the result. Units: stored asinh
+    /// Shape: all arrays have `shape`, (ny, nx), as opening checked; so has the result. Units: stored asinh
     /// pixels to flux as [`FluxScale`] says, summed as [`bands::sum`] says. Missing pixels: a NaN or infinity in
     /// any band makes NaN; an absent chunk is its fill value. Masks exclude nothing.
     ///
     /// # Errors
     /// [`ErrorKind::Missing`] without a band or header; [`ErrorKind::Header`] for a scale that is not
-    /// there; [`ErrorKind::Damaged`] or [`ErrorKind::Unsupported`] for arrays that do not decode.
-    pub fn combine(&self, cell: RawCell, shape: (usize, usize), still_wanted: StillWanted) -> Result<Combined> {
-        let RawCell { bands, masks } = cell;
-        let present: Vec<Band> = bands.iter().map(|raw| raw.band).collect();
+    /// there; [`ErrorKind::Damaged`] or [`ErrorKind::Unsupported`] for arrays that cannot be decoded.
+    pub fn begin(&self, stored: &StoredCell, shape: (usize, usize)) -> Result<Combining> {
+        let images: Vec<StoredArray> = stored.arrays(false).cloned().collect();
+        let masks: Vec<StoredArray> = stored.arrays(true).cloned().collect();
+        let bands = |arrays: &[StoredArray]| arrays.iter().map(|array| array.part.band).collect::<Vec<Band>>();
+        let (present, masked) = (bands(&images), bands(&masks));
         let bands_missing: Vec<Band> = Band::ALL.into_iter().filter(|band| !present.contains(band)).collect();
         refuse_missing_bands(&bands_missing, self.recipe.allow_missing_bands)?;
         let weights = self.recipe.weights.renormalised(&present);
-        let masked: Vec<Band> = masks.iter().map(|(band, _)| *band).collect();
-        let masks_missing = present.iter().copied().filter(|band| !masked.contains(band)).collect();
-        let (headers, scales) = headers_and_scales(&bands)?;
-
-        let images: Vec<RawArray> = bands.into_iter().map(|raw| raw.image).collect();
-        let masks: Vec<RawArray> = masks.into_iter().map(|(_, array)| array).collect();
-        let terms: Vec<Term> =
-            scales.into_iter().zip(weights).map(|(scale, (_, weight))| Term { scale, weight }).collect();
-        let mut flux = self.any_plane(shape);
-        let mut mask = Array2::<u16>::zeros(shape);
-        pages::advise(mask.as_slice_mut().expect("a new array is contiguous"));
-        let (added, joined) = rayon::join(
-            || self.add_images(images, &terms, flux.view_mut(), still_wanted),
-            || self.or_masks(masks, mask.view_mut(), still_wanted),
-        );
-        added.and(joined)?;
-        let header = headers.into_iter().next().expect("at least one band was checked to be there");
-        Ok(Combined { flux, mask, header, bands_missing, masks_missing })
-    }
-
-    /// Takes back the flux of a cell that is done with, for the next one: the system takes as long to
-    /// clear new memory as the bands take to be added. One plane is kept, not more.
-    pub fn recycle(&self, flux: Array2<f32>) {
-        *self.plane.lock().unwrap_or_else(PoisonError::into_inner) = Some(flux);
-    }
-
-    /// A plane with any content.
-    fn any_plane(&self, shape: (usize, usize)) -> Array2<f32> {
-        let kept = self.plane.lock().unwrap_or_else(PoisonError::into_inner).take();
-        kept.filter(|plane| plane.dim() == shape && plane.is_standard_layout()).unwrap_or_else(|| {
-            let mut plane = Array2::zeros(shape);
-            pages::advise(plane.as_slice_mut().expect("a new array is contiguous"));
-            plane
+        let (headers, scales) = headers_and_scales(&images)?;
+        let terms = scales.into_iter().zip(weights).map(|(scale, (_, weight))| Term { scale, weight }).collect();
+        let mut tiles = tiles_of(&images, shape)?;
+        let n_image_tiles = tiles.len();
+        tiles.extend(tiles_of(&masks, shape)?);
+        Ok(Combining {
+            shape,
+            images: images.iter().map(Decoder::new).collect::<Result<_>>()?,
+            terms,
+            masks: masks.iter().map(Decoder::new).collect::<Result<_>>()?,
+            tiles,
+            n_image_tiles,
+            header: headers.into_iter().next().expect("at least one band was checked to be there"),
+            bands_missing,
+            masks_missing: present.into_iter().filter(|band| !masked.contains(band)).collect(),
         })
+    }
+
+    /// The pixels of a tile, of its chunks in the order of [`Combining::chunks`].
+    ///
+    /// # Errors
+    /// [`ErrorKind::Damaged`] with the chunk that does not decode.
+    pub fn decode(&self, combining: &Combining, tile: usize, raw: &RawChunks) -> Result<Pixels> {
+        let mut scratch = self.idle().pop().unwrap_or_default();
+        let place = &combining.tiles[tile];
+        let chunks: Vec<RawChunk> = place.chunks.iter().enumerate().map(|(i, chunk)| (chunk, raw.bytes(i))).collect();
+        let pixels = match combining.is_mask(tile) {
+            false => self.add_images(combining, place, &chunks, &mut scratch).map(Pixels::Flux),
+            true => self.or_masks(combining, place, &chunks, &mut scratch).map(Pixels::Mask),
+        };
+        self.idle().push(scratch);
+        pixels
+    }
+
+    /// Takes back the planes of a cell that is done with, for the next ones.
+    pub fn recycle(&self, flux: TiledPlane<f32>, mask: TiledPlane<u16>) {
+        self.flux.give_back(flux);
+        self.mask.give_back(mask);
     }
 
     fn add_images(
         &self,
-        images: Vec<RawArray>,
-        terms: &[Term],
-        flux: ArrayViewMut2<f32>,
-        still_wanted: StillWanted,
-    ) -> Result<()> {
-        self.for_each_tile(images, false, flux, still_wanted, |mut tile, decoders, scratch| {
-            let shape = tile.plane.dim();
-            let (zstd, places) = scratch.parts(decoders.len());
-            let decoded = decoders.iter().zip(tile.chunks).zip(places);
-            let decoded = decoded.map(|((decoder, chunks), place)| {
-                still_wanted()?;
-                decoder.image(chunks, tile.origin, shape, zstd, place)
-            });
-            let decoded = decoded.collect::<Result<Vec<_>>>()?;
-            let stored = decoded.iter().zip(terms).map(|((pixels, row_px), term)| StoredBand {
-                pixels,
-                row_px: *row_px,
-                scale: term.scale,
-                weight: term.weight,
-            });
-            bands::sum(&stored.collect::<Vec<_>>(), tile.plane.view_mut());
-            Ok(())
-        })
+        cell: &Combining,
+        tile: &Tile,
+        chunks: &[RawChunk],
+        scratch: &mut Scratch,
+    ) -> Result<Array2<f32>> {
+        let (zstd, places) = scratch.parts(cell.images.len());
+        let of_array = chunks.chunk_by(|(a, _), (b, _)| a.array == b.array);
+        let decoded = cell.images.iter().zip(of_array).zip(places);
+        let decoded =
+            decoded.map(|((decoder, chunks), place)| decoder.image(chunks, tile.origin, tile.shape, zstd, place));
+        let decoded = decoded.collect::<Result<Vec<_>>>()?;
+        let stored = decoded.iter().zip(&cell.terms).map(|((pixels, row_px), term)| StoredBand {
+            pixels,
+            row_px: *row_px,
+            scale: term.scale,
+            weight: term.weight,
+        });
+        let mut flux = self.flux.tile(tile.shape);
+        bands::sum(&stored.collect::<Vec<_>>(), flux.view_mut());
+        Ok(flux)
     }
 
-    fn or_masks(&self, masks: Vec<RawArray>, plane: ArrayViewMut2<u16>, still_wanted: StillWanted) -> Result<()> {
-        self.for_each_tile(masks, true, plane, still_wanted, |mut tile, decoders, scratch| {
-            let (zstd, places) = scratch.parts(1);
-            // The first mask is written over the zeros: reading them would touch every page twice.
-            let mut is_zero = true;
-            for (decoder, chunks) in decoders.iter().zip(tile.chunks) {
-                let mut has_bits = false;
-                for chunk in chunks.into_iter().filter(|chunk| decoder.may_have_bits(chunk)) {
-                    decoder.join_mask(chunk, tile.origin, tile.plane.view_mut(), is_zero, zstd, &mut places[0])?;
-                    has_bits = true;
-                }
-                is_zero &= !has_bits;
-            }
-            Ok(())
-        })
-    }
-
-    /// Does `work` on all tiles, on all threads. Of several failures the first in the order of the
-    /// tiles is told, whatever the threads.
-    fn for_each_tile<T: Send>(
+    fn or_masks(
         &self,
-        mut arrays: Vec<RawArray>,
-        is_mask: bool,
-        plane: ArrayViewMut2<T>,
-        still_wanted: StillWanted,
-        work: impl Fn(Tile<T>, &[Decoder], &mut Scratch) -> Result<()> + Sync,
-    ) -> Result<()> {
-        let decoders = arrays.iter().map(|raw| Decoder::new(raw, is_mask)).collect::<Result<Vec<_>>>()?;
-        let tiling = Tiling::of(arrays.iter().map(|raw| &*raw.array), plane.dim());
-        let tiles = tiling.and_then(|tiling| tiling.split(plane, &mut arrays)).map_err(|cause| {
-            let what = format!("the chunk grid of {} cannot be understood", arrays[0].what);
-            Error::new(ErrorKind::Damaged, what).file(&arrays[0].path).cause(cause).help("ingest this skycell again")
-        })?;
-        let one = |tile| {
-            still_wanted()?;
-            let mut scratch = self.idle().pop().unwrap_or_default();
-            let outcome = work(tile, &decoders, &mut scratch);
-            self.idle().push(scratch);
-            outcome
-        };
-        let outcomes: Vec<Result<()>> = tiles.into_par_iter().with_max_len(1).map(one).collect();
-        outcomes.into_iter().collect()
+        cell: &Combining,
+        tile: &Tile,
+        chunks: &[RawChunk],
+        scratch: &mut Scratch,
+    ) -> Result<Array2<u16>> {
+        let (zstd, places) = scratch.parts(1);
+        let mut mask = self.mask.tile(tile.shape);
+        // The first mask with bits is written over what is there.
+        let mut is_any = true;
+        for of_array in chunks.chunk_by(|(a, _), (b, _)| a.array == b.array) {
+            let decoder = &cell.masks[of_array[0].0.array];
+            if !of_array.iter().any(|raw| decoder.may_have_bits(*raw)) {
+                continue;
+            }
+            for raw in of_array {
+                decoder.join_mask(*raw, tile.origin, mask.view_mut(), is_any, zstd, &mut places[0])?;
+            }
+            is_any = false;
+        }
+        if is_any {
+            mask.fill(0);
+        }
+        Ok(mask)
     }
 
     fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Scratch>> {
@@ -198,50 +256,66 @@ impl Combiner {
     }
 }
 
+/// The tiles of arrays of `shape`; one without chunks if there are none.
+fn tiles_of(arrays: &[StoredArray], shape: (usize, usize)) -> Result<Vec<Tile>> {
+    let tiling = Tiling::of(arrays.iter().map(|stored| &*stored.array), shape);
+    tiling.and_then(|tiling| tiling.tiles(arrays)).map_err(|cause| {
+        let what = format!("the chunk grid of {} cannot be understood", arrays[0].what());
+        Error::new(ErrorKind::Damaged, what).file(&arrays[0].path).cause(cause).help("ingest this skycell again")
+    })
+}
+
 /// How a band counts.
 struct Term {
     scale: FluxScale,
     weight: f64,
 }
 
-/// What decoding a cell takes besides its result: known from its description alone.
+/// What reading and decoding a cell takes besides its result, in bytes: known from its description alone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Decoding {
+    /// The stored chunks of the largest tile, at most: a codec makes nothing much larger than it is.
+    pub stored_bytes: u64,
     /// Scratch of one thread.
-    pub tile_bytes: u64,
+    pub scratch_bytes: u64,
     /// Tiles that can be worked on at the same time.
     pub n_tiles: u64,
 }
 
 impl Decoding {
     /// Of a cell with these images and masks, each of `shape`, (ny, nx).
-    pub fn of(images: &[&Array<FilesystemStore>], masks: &[&Array<FilesystemStore>], shape: (usize, usize)) -> Self {
-        let bytes = |arrays: &[&Array<FilesystemStore>]| {
-            // A grid that cannot be understood is refused when the cell is read.
-            let Ok(tiling) = Tiling::of(arrays.iter().copied(), shape) else { return (Vec::new(), 0) };
-            let bytes = arrays.iter().map(|array| decode::scratch_bytes(array, tiling.largest_px(), shape));
-            (bytes.collect::<Vec<u64>>(), tiling.n_tiles() as u64)
+    pub fn of(images: &[&StoredArray], masks: &[&StoredArray], shape: (usize, usize)) -> Self {
+        let of = |arrays: &[&StoredArray]| {
+            // A grid that cannot be understood is refused when the cell is opened.
+            let tiling = Tiling::of(arrays.iter().map(|stored| &*stored.array), shape).ok();
+            let n_tiles = tiling.as_ref().map_or(0, |tiling| tiling.n_tiles() as u64);
+            let tile_px = tiling.map_or(0, |tiling| tiling.largest_px());
+            (arrays.iter().map(|stored| decode::Takes::of(&stored.array, tile_px, shape)).collect::<Vec<_>>(), n_tiles)
         };
-        let ((images, n_images), (masks, n_masks)) = (bytes(images), bytes(masks));
+        let ((images, n_images), (masks, n_masks)) = (of(images), of(masks));
+        let stored = |arrays: &[decode::Takes]| arrays.iter().map(|takes| takes.stored_bytes).sum::<u64>();
         // The images of a tile are decoded side by side, masks one after the other.
-        let tile_bytes = images.iter().sum::<u64>() + masks.iter().max().copied().unwrap_or(0);
-        Self { tile_bytes, n_tiles: n_images + n_masks }
+        let of_images = images.iter().map(|takes| takes.scratch_bytes).sum::<u64>();
+        let of_masks = masks.iter().map(|takes| takes.scratch_bytes).max().unwrap_or(0);
+        Self {
+            stored_bytes: stored(&images).max(stored(&masks)),
+            scratch_bytes: of_images.max(of_masks),
+            n_tiles: n_images + n_masks,
+        }
     }
 }
 
-fn headers_and_scales(bands: &[RawBand]) -> Result<(Vec<Header>, Vec<FluxScale>)> {
-    let headers = bands.iter().map(|raw| {
-        let text = raw.header_text.as_deref().ok_or_else(|| {
-            let what = format!("{} has no header", raw.image.what);
-            Error::new(ErrorKind::Missing, what).file(&raw.image.path).help("ingest this skycell again")
+fn headers_and_scales(images: &[StoredArray]) -> Result<(Vec<Header>, Vec<FluxScale>)> {
+    let headers = images.iter().map(|image| {
+        let text = image.header_text.as_deref().ok_or_else(|| {
+            let what = format!("{} has no header", image.what());
+            Error::new(ErrorKind::Missing, what).file(&image.path).help("ingest this skycell again")
         })?;
-        Header::from_cards_text(text).map_err(|cause| about(&raw.image, "the header of", cause))
+        Header::from_cards_text(text).map_err(|cause| about(image, cause))
     });
     let headers: Vec<Header> = headers.collect::<Result<_>>()?;
-    let scales = bands
-        .iter()
-        .zip(&headers)
-        .map(|(raw, header)| FluxScale::from_header(header).map_err(|cause| about(&raw.image, "the header of", cause)));
+    let scale = |(image, header)| FluxScale::from_header(header).map_err(|cause| about(image, cause));
+    let scales = images.iter().zip(&headers).map(scale);
     let scales: Vec<FluxScale> = scales.collect::<Result<_>>()?;
     Ok((headers, scales))
 }
@@ -258,8 +332,8 @@ fn refuse_missing_bands(missing: &[Band], allowed: bool) -> Result<()> {
     }
 }
 
-fn about(array: &RawArray, part: &str, cause: Error) -> Error {
-    let what = format!("{part} {} cannot be used", array.what);
+fn about(image: &StoredArray, cause: Error) -> Error {
+    let what = format!("the header of {} cannot be used", image.what());
     let kind = cause.kind();
-    Error::new(kind, what).file(&array.path).cause(cause).help("ingest this skycell again, or take it off the list")
+    Error::new(kind, what).file(&image.path).cause(cause).help("ingest this skycell again, or take it off the list")
 }

@@ -1,7 +1,6 @@
 //! What a run used, and which part of it the others waited for.
 
 use super::progress::Progress;
-use super::reader::CELLS_COMBINED;
 use serde::Serialize;
 use serde_json::json;
 use std::time::Duration;
@@ -65,7 +64,7 @@ fn limited_by(stages: &[StageFigures; 4], n_threads: usize, n_cores: usize, seco
     let percent = |part: f64| (100.0 * part).round().min(100.0);
     let part_of_cores = cpu_seconds / (seconds * n_cores as f64);
     // Chunks are made for the assembler by all threads.
-    let threads = [n_threads, CELLS_COMBINED, n_threads, 1];
+    let threads = [n_threads, n_threads, n_threads, 1];
     let busy = std::array::from_fn::<f64, 4, _>(|index| stages[index].busy / (seconds * threads[index] as f64));
     let (busiest, part) = busy.iter().copied().enumerate().max_by(|a, b| a.1.total_cmp(&b.1)).unwrap_or((0, 0.0));
     if stages.iter().all(|stage| stage.items == 0) {

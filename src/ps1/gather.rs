@@ -40,15 +40,6 @@ impl<'a> Gatherer<'a> {
         Ok(self.parked.remove(&index).expect("the wait ends when the cell is there"))
     }
 
-    /// Whether a cell that is not yet due will be placed; waits for it.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Interrupted`] after a signal.
-    pub fn peek(&mut self, index: usize) -> Result<bool> {
-        self.wait_for(index)?;
-        Ok(self.parked[&index].outcome.is_ok())
-    }
-
     /// Waits until the cell is parked. After the gather time-out it is loaded once more from
     /// here; if that does not answer either, it has failed.
     fn wait_for(&mut self, index: usize) -> Result<()> {

@@ -3,9 +3,10 @@
 //! Source: spec of the PS1 processor, sections 6.1 to 6.6. Kept for comparison with old stores;
 //! its known defects (blanked strips, dropped cells) are part of the contract.
 
+use super::combine::TiledPlane;
 use super::strips::Plane;
 use crate::skycell::{CELL_OVERLAP_PX, EDGE_EXCLUSION_PX, Layout, PAD_PX, SkycellId};
-use ndarray::{Array2, ArrayView2, s};
+use ndarray::{Array2, s};
 
 /// Columns of a cell's left neighbour that stay.
 const EFFECTIVE_OVERLAP_PX: usize = CELL_OVERLAP_PX - EDGE_EXCLUSION_PX;
@@ -46,12 +47,15 @@ impl LegacyRows {
     }
 
     /// Writes a cell into the next row; cells come in the order of x.
-    pub fn place(&mut self, cell: SkycellId, flux: ArrayView2<f32>) {
+    pub fn place(&mut self, cell: SkycellId, flux: &TiledPlane<f32>) {
         let Some(start) = self.column(cell) else { return };
         let (ny, nx) = self.layout.cell_shape;
         let first = if cell.x == self.min_x { 0 } else { EFFECTIVE_OVERLAP_PX.min(nx) };
-        let to = s![PAD_PX..PAD_PX + ny, start + first..start + nx];
-        self.next.slice_mut(to).assign(&flux.slice(s![.., first..]));
+        flux.for_each_piece(0..ny, first..nx, |y, x, piece| {
+            let mut to = self.next.row_mut(PAD_PX + y);
+            let to = to.as_slice_mut().expect("rows of a master row are contiguous");
+            to[start + x..start + x + piece.len()].copy_from_slice(piece);
+        });
     }
 
     /// The two copies between the rows: north pad and last rows of the current from the next,

@@ -6,7 +6,6 @@
 use super::budget::{self, MAX_CELLS_IN_FLIGHT, MIN_CELLS_IN_FLIGHT};
 use super::legacy::LegacyRows;
 use super::plan::{Plan, Projection, Task};
-use super::reader::CELLS_COMBINED;
 use super::schedule::Schedule;
 use super::{Assembly, Options};
 use crate::compute::gaussian::{Gaussian, Plan as Taps};
@@ -20,6 +19,12 @@ const BASE_BYTES: u64 = 40 << 20;
 
 /// Encoded bytes and the codec's own memory, in chunks: neither may be larger than what is encoded.
 const CHUNKS_A_THREAD: u64 = 3;
+
+/// Compressed tiles that are let through however small the budget: one to decode while one is read.
+const MIN_TILES: usize = 2;
+
+/// Compressed tiles a thread, however large the budget.
+const TILES_A_THREAD: usize = 2;
 
 /// Bytes of a pixel of the rows.
 const PIXEL_BYTES: u64 = size_of::<f32>() as u64;
@@ -41,6 +46,17 @@ pub struct Memory {
     pub predicted_peak_bytes: u64,
     /// Of the budget, what is used whatever the number of cells in flight.
     pub fixed_bytes: u64,
+    /// Compressed tiles that may be on their way from readers to preprocessors.
+    pub tiles_in_flight: usize,
+}
+
+/// What stages 1 and 2 may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Allowance {
+    /// For cells in flight.
+    pub cells_bytes: u64,
+    /// Compressed tiles.
+    pub n_tiles: usize,
 }
 
 /// The terms that do not depend on how many cells are in flight, in bytes; each is that of the projection
@@ -52,8 +68,6 @@ struct Terms {
     blur: u64,
     /// Chunks that are being made, and the codec's memory.
     chunks: u64,
-    /// What stored chunks are decoded in, and the plane that is used again.
-    decoding: u64,
 }
 
 impl Terms {
@@ -65,12 +79,11 @@ impl Terms {
             rows: largest(&|projection| projection.bytes_of_rows(options)),
             blur: largest(&|projection| projection.bytes_of_blur(options, gaussian.plan())),
             chunks: (n_threads + 1) * CHUNKS_A_THREAD * largest(&Projection::chunk_bytes),
-            decoding: plan.scratch_bytes(options.n_threads),
         }
     }
 
     fn all(&self) -> u64 {
-        self.rows + self.blur + self.chunks + self.decoding + BASE_BYTES
+        self.rows + self.blur + self.chunks + BASE_BYTES
     }
 }
 
@@ -78,39 +91,52 @@ impl Plan {
     /// What the run takes of memory, from metadata alone; [`Plan::measure_inputs`] comes first.
     pub fn memory(&self, options: &Options) -> Memory {
         let budget_bytes = options.memory_budget.map_or_else(budget::default_bytes, |size| size.0);
-        let fixed_bytes = Terms::of(self, options).all();
-        let largest = self.largest_tasks();
-        let bytes_of = |n_cells: usize| largest.iter().take(n_cells).map(|task| task.bytes()).sum::<u64>();
+        let terms = Terms::of(self, options).all();
+        let fixed = |n_tiles: usize| terms + self.decoding_bytes(n_tiles, options.n_threads);
+        let largest = self.largest_cells();
+        let cells = |n_cells: usize| largest.iter().take(n_cells).sum::<u64>();
+        let least = cells(MIN_CELLS_IN_FLIGHT);
         // Whole MiB, so that the advice, typed back, is accepted.
-        let smallest_budget_bytes = (fixed_bytes + bytes_of(MIN_CELLS_IN_FLIGHT)).next_multiple_of(1 << 20);
-        let fits = |n_cells: &usize| fixed_bytes + bytes_of(*n_cells) <= budget_bytes;
+        let smallest_budget_bytes = (fixed(MIN_TILES) + least).next_multiple_of(1 << 20);
+        let fits = |n_tiles: &usize| fixed(*n_tiles) + least <= budget_bytes;
+        let most_tiles = MIN_TILES.max(TILES_A_THREAD * options.n_threads);
+        let tiles_in_flight = (MIN_TILES..=most_tiles).rev().find(fits).unwrap_or(MIN_TILES);
+        let fixed_bytes = fixed(tiles_in_flight);
+        let fits = |n_cells: &usize| fixed_bytes + cells(*n_cells) <= budget_bytes;
         let n_cells = (MIN_CELLS_IN_FLIGHT..=MAX_CELLS_IN_FLIGHT).rev().find(fits).unwrap_or(MIN_CELLS_IN_FLIGHT);
-        let in_flight = &largest[..n_cells.min(largest.len())];
-        // Some are being combined; the others wait, as stored or combined.
-        let (combining, waiting) = in_flight.split_at(CELLS_COMBINED.min(in_flight.len()));
-        let combining: u64 = combining.iter().map(|task| task.bytes()).sum();
-        let waiting: u64 = waiting.iter().map(|task| task.stored_bytes.max(task.combined_bytes())).sum();
-        let predicted_peak_bytes = fixed_bytes + combining + waiting;
-        Memory { budget_bytes, smallest_budget_bytes, predicted_peak_bytes, fixed_bytes }
+        let predicted_peak_bytes = fixed_bytes + cells(n_cells);
+        Memory { budget_bytes, smallest_budget_bytes, predicted_peak_bytes, fixed_bytes, tiles_in_flight }
     }
 
-    /// As many of the largest cells as may be in flight at once.
-    fn largest_tasks(&self) -> Vec<&Task> {
-        let mut tasks: Vec<&Task> = self.projections.iter().flat_map(|projection| &projection.tasks).collect();
-        tasks.sort_by_key(|task| std::cmp::Reverse(task.bytes()));
-        tasks.truncate(MAX_CELLS_IN_FLIGHT);
-        tasks
+    /// Bytes of as many of the largest cells, combined, as may be in flight at once.
+    fn largest_cells(&self) -> Vec<u64> {
+        let tasks = self.projections.iter().flat_map(|projection| &projection.tasks);
+        let mut cells: Vec<u64> = tasks.map(Task::combined_bytes).collect();
+        cells.sort_by_key(|bytes| std::cmp::Reverse(*bytes));
+        cells.truncate(MAX_CELLS_IN_FLIGHT);
+        cells
+    }
+
+    /// Bytes of `n_tiles` compressed tiles and of what `n_threads` threads decode them in.
+    fn decoding_bytes(&self, n_tiles: usize, n_threads: usize) -> u64 {
+        let of = |task: &Task| {
+            let decoding = task.decoding;
+            let n_tiles = (n_tiles as u64).min(MAX_CELLS_IN_FLIGHT as u64 * decoding.n_tiles);
+            n_tiles * decoding.stored_bytes + n_tiles.min(n_threads as u64) * decoding.scratch_bytes
+        };
+        self.projections.iter().flat_map(|projection| &projection.tasks).map(of).max().unwrap_or(0)
     }
 }
 
 impl Memory {
-    /// The bytes left for cells in flight once all else has its share.
+    /// What is left for cells and tiles in flight once all else has its share.
     ///
     /// # Errors
     /// [`ErrorKind::Memory`] with the smallest budget that works.
-    pub fn left_for_cells(&self) -> Result<u64> {
+    pub fn allowance(&self) -> Result<Allowance> {
         if self.budget_bytes >= self.smallest_budget_bytes {
-            return Ok(self.budget_bytes - self.fixed_bytes);
+            let cells_bytes = self.budget_bytes - self.fixed_bytes;
+            return Ok(Allowance { cells_bytes, n_tiles: self.tiles_in_flight });
         }
         let what = format!("a memory budget of {} is too small for this run", ByteSize(self.budget_bytes));
         let needed = self.smallest_budget_bytes >> 20;

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! list -> tasks -> reader -> preprocessor -> assembler          -> saver
-//!          (order)  bytes     combined cell   rows, blur, encode   write, publish
-//!                  N threads  N threads       1 thread + pool      1 thread
+//!          (order)  tiles     combined cell   rows, blur, encode   write, publish
+//!                  N threads  pool            1 thread + pool      1 thread
 //! ```
 //!
 //! A skycell that fails is a message like any other; the assembler learns of it at once and goes
@@ -209,7 +209,7 @@ pub fn run(options: &Options, progress: &Arc<Progress>, rejected: &mut Vec<Rejec
     let mut plan = plan.without_finished(options, &output)?;
     plan.measure_inputs();
     let memory = plan.memory(options);
-    let budget_bytes = memory.left_for_cells()?;
+    let allowance = memory.allowance()?;
     progress.cells_kept.store(plan.kept.len() as u64, Relaxed);
     for cell in &plan.kept {
         progress.tell(Event::Kept { name: &cell.name, projection: cell.id.projection });
@@ -219,7 +219,7 @@ pub fn run(options: &Options, progress: &Arc<Progress>, rejected: &mut Vec<Rejec
     progress.cells_rejected.store(plan.rejected.len() as u64, Relaxed);
 
     let saver = saver::Saver::start(output.clone(), Arc::clone(progress))?;
-    let readers = reader::Readers::start(options, &plan, budget_bytes, Arc::clone(progress))?;
+    let readers = reader::Readers::start(options, &plan, allowance, Arc::clone(progress))?;
     let outcome = assembler::run(options, &plan, &readers, &output, &saver, progress, rejected);
     let peak_cell_bytes = readers.peak_bytes();
     drop(readers);
@@ -238,7 +238,7 @@ pub fn run(options: &Options, progress: &Arc<Progress>, rejected: &mut Vec<Rejec
         bytes_read: progress.bytes_read.load(Relaxed),
         bytes_written: progress.bytes_written.load(Relaxed),
         peak_cell_bytes,
-        memory_budget_bytes: budget_bytes,
+        memory_budget_bytes: allowance.cells_bytes,
         estimated_resident_bytes: memory.predicted_peak_bytes,
         peak_resident_bytes: memory::peak_resident_bytes(),
         figures: figures::Figures::of(progress, options.n_threads, seconds, cpu_before),

@@ -4,7 +4,6 @@
 use super::combine::{BYTES_PER_PX, Decoding};
 use super::list::{List, ListedCell};
 use super::output::{CellRecord, Output};
-use super::reader::CELLS_COMBINED;
 use super::store::{self, ContentHash, Stamp};
 use super::{Assembly, Options, Rejected, resume};
 use crate::error::{Error, ErrorKind, Result};
@@ -36,19 +35,6 @@ impl Task {
     pub fn combined_bytes(&self) -> u64 {
         let (ny, nx) = self.listed.shape;
         BYTES_PER_PX * (ny * nx) as u64
-    }
-
-    /// Bytes of the cell in flight: its arrays as stored, plane and mask. Only the last two are left
-    /// when it is combined.
-    pub fn bytes(&self) -> u64 {
-        self.stored_bytes + self.combined_bytes()
-    }
-
-    /// Bytes in which `n_threads` threads decode such cells, besides those of the cells: the chunks of
-    /// one tile a thread.
-    pub fn scratch_bytes(&self, n_threads: usize) -> u64 {
-        let n_tiles = CELLS_COMBINED as u64 * self.decoding.n_tiles;
-        self.decoding.tile_bytes * n_tiles.min(n_threads as u64)
     }
 }
 
@@ -169,16 +155,6 @@ impl Plan {
             task.stored_bytes = store::stored_bytes(group);
             task.decoding = store::decoding(group, task.listed.shape);
         });
-    }
-
-    /// Bytes in which `n_threads` threads decode, whatever cells are in flight, and one plane that is
-    /// kept from one cell to the next.
-    pub fn scratch_bytes(&self, n_threads: usize) -> u64 {
-        let tasks = || self.projections.iter().flat_map(|projection| &projection.tasks);
-        let scratch = tasks().map(|task| task.scratch_bytes(n_threads)).max().unwrap_or(0);
-        let pixels = |projection: &Projection| projection.layout.cell_shape.0 * projection.layout.cell_shape.1;
-        let largest_plane = self.projections.iter().map(pixels).max().unwrap_or(0) * size_of::<f32>();
-        scratch + largest_plane as u64
     }
 
     pub fn n_wanted(&self) -> usize {

@@ -4,21 +4,19 @@
 //! Old stores nest everything below `projections/`; projections below 1000 are spelt with and
 //! without leading zeros.
 
-pub mod array;
+mod array;
+mod cell;
 mod stamp;
 
-pub use array::ArrayRead;
+pub use array::StoredArray;
+pub use cell::{ChunkHashes, RawChunks, StoredCell};
 pub use stamp::{bytes_below, stamp, stored_bytes};
 
 use super::combine::Decoding;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::skycell::{Band, Skycell};
-use array::Files;
 use rayon::prelude::*;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use zarrs::array::Array;
-use zarrs::filesystem::FilesystemStore;
 
 /// Where the store of a data root lies.
 pub fn path_below(data_root: &Path) -> PathBuf {
@@ -82,6 +80,11 @@ impl Part {
         all
     };
 
+    /// Its place in [`Self::ALL`].
+    pub fn number(self) -> usize {
+        2 * self.band as usize + usize::from(self.is_mask)
+    }
+
     /// For messages: `band i` or `mask of band i`.
     pub fn what(self) -> String {
         let name = self.band.name();
@@ -95,59 +98,6 @@ impl Part {
     }
 }
 
-/// Compressed bytes of a chunk: a part of the one buffer of its array. Shared, so that a cell that
-/// is held in memory can be combined more than once; the last holder drops the buffer.
-#[derive(Clone)]
-pub struct ChunkBytes {
-    array: Arc<Vec<u8>>,
-    range: std::ops::Range<usize>,
-}
-
-impl std::ops::Deref for ChunkBytes {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        &self.array[self.range.clone()]
-    }
-}
-
-/// One array as it is stored: its description and the compressed bytes of its chunks.
-#[derive(Clone)]
-pub struct RawArray {
-    /// What it is, for messages: `band i` or `mask of band i`.
-    pub what: String,
-    pub path: PathBuf,
-    pub array: Arc<Array<FilesystemStore>>,
-    /// Chunk indices, and the bytes; a chunk that is not there is all fill value.
-    pub chunks: Vec<(Vec<u64>, Option<ChunkBytes>)>,
-}
-
-/// A band's image.
-#[derive(Clone)]
-pub struct RawBand {
-    pub band: Band,
-    pub image: RawArray,
-    /// The FITS cards stored with the image.
-    pub header_text: Option<String>,
-}
-
-/// A skycell as it is stored.
-#[derive(Clone)]
-pub struct RawCell {
-    /// The bands that are there, in the order r, i, z, y.
-    pub bands: Vec<RawBand>,
-    /// The masks that are there; a band may have one without the other.
-    pub masks: Vec<(Band, RawArray)>,
-}
-
-/// What reading a cell gave: its identity by content, and its bytes or why there are none.
-pub struct CellRead {
-    pub hash: ContentHash,
-    pub stamp: Stamp,
-    pub n_bytes: u64,
-    pub cell: Result<RawCell>,
-}
-
 /// The arrays that a skycell lacks: bands, and masks of bands.
 pub fn missing_arrays(group: &Path) -> (Vec<Band>, Vec<Band>) {
     let is_there = |part: &Part| ["zarr.json", ".zarray"].iter().any(|name| part.dir(group).join(name).is_file());
@@ -158,96 +108,18 @@ pub fn missing_arrays(group: &Path) -> (Vec<Band>, Vec<Band>) {
     (missing(false), missing(true))
 }
 
-/// Reads all bytes of a skycell whose arrays must have `shape`, (ny, nx). `still_wanted` is asked
-/// between chunks.
-pub fn read(group: &Path, shape: (usize, usize), still_wanted: &(dyn Fn() -> Result<()> + Sync)) -> CellRead {
-    join(group, Part::ALL.map(|part| array::read(group, part, shape, true, still_wanted)))
-}
-
-/// The content hash of a skycell, as [`read`] finds it, without keeping its bytes.
-pub fn content(group: &Path, shape: (usize, usize), still_wanted: &(dyn Fn() -> Result<()> + Sync)) -> ContentHash {
-    join(group, Part::ALL.map(|part| array::read(group, part, shape, false, still_wanted))).hash
+/// The content hash of a skycell whose arrays must have `shape`, (ny, nx), by reading everything.
+pub fn content(group: &Path, shape: (usize, usize), still_wanted: &dyn Fn() -> Result<()>) -> ContentHash {
+    StoredCell::open(group, shape).0.read_identity(still_wanted).0
 }
 
 /// What decoding a skycell takes, from the descriptions of its arrays alone; one that cannot be
 /// understood takes nothing, as it will be refused.
 pub fn decoding(group: &Path, shape: (usize, usize)) -> Decoding {
-    let described: Vec<_> = Part::ALL.par_iter().map(|part| (part, array::described(group, *part, shape))).collect();
-    let of = |is_mask: bool| {
-        let arrays = described.iter().filter(move |(part, _)| part.is_mask == is_mask);
-        arrays.filter_map(|(_, array)| array.as_ref()).collect::<Vec<_>>()
-    };
-    Decoding::of(&of(false), &of(true), shape)
-}
-
-/// Makes a skycell of its arrays, in the order of [`Part::ALL`], which may have been read at the
-/// same time.
-///
-/// The content hash is BLAKE3 over, for each of the eight arrays, a tag, the band, whether it is
-/// the mask, and the BLAKE3 hash of the array's files, absent ones too. Where a band has no header
-/// of its own the group's description follows. Every array is read even after a failure, so that
-/// the hash covers what is there.
-pub fn join(group: &Path, arrays: [ArrayRead; 8]) -> CellRead {
-    let mut files = Files::default();
-    for (part, read) in Part::ALL.iter().zip(&arrays) {
-        files.hasher.update(&[0xA5, part.band as u8, u8::from(part.is_mask)]).update(read.hash.as_bytes());
-    }
-    let stamps = arrays.each_ref().map(|read| read.stamp);
-    let n_bytes: u64 = arrays.iter().map(|read| read.n_bytes).sum();
-    let stamp_before = stamp::of_group(group);
-    let cell = cell_of(arrays).and_then(|cell| with_group_header(cell, group, &mut files));
-    let group_stamp = stamp::of_group(group).filter(|after| stamp_before == Some(*after));
-    CellRead {
-        hash: ContentHash(files.hasher.finalize().to_hex().to_string()),
-        stamp: stamp::joined(&stamps, group_stamp),
-        n_bytes: n_bytes + files.n_bytes,
-        cell,
-    }
-}
-
-fn cell_of(arrays: [ArrayRead; 8]) -> Result<RawCell> {
-    let mut bands = Vec::new();
-    let mut masks = Vec::new();
-    let mut arrays = arrays.map(|read| read.array);
-    let stopped = |array: &&mut Result<_>| array.as_ref().is_err_and(|error| error.kind() == ErrorKind::Interrupted);
-    // What was given up says nothing about the cell.
-    if let Some(stopped) = arrays.iter_mut().find(stopped) {
-        std::mem::replace(stopped, Ok(None))?;
-    }
-    for (part, array) in Part::ALL.into_iter().zip(arrays) {
-        match array? {
-            None => {}
-            Some((mask, _)) if part.is_mask => masks.push((part.band, mask)),
-            Some((image, header_text)) => bands.push(RawBand { band: part.band, image, header_text }),
-        }
-    }
-    Ok(RawCell { bands, masks })
-}
-
-/// Very old stores keep one header with the group.
-fn with_group_header(mut cell: RawCell, group: &Path, files: &mut Files) -> Result<RawCell> {
-    if cell.bands.iter().any(|raw| raw.header_text.is_none()) {
-        let group_header = group_header(group, files)?;
-        for raw in cell.bands.iter_mut().filter(|raw| raw.header_text.is_none()) {
-            raw.header_text.clone_from(&group_header);
-        }
-    }
-    Ok(cell)
-}
-
-fn group_header(group: &Path, files: &mut Files) -> Result<Option<String>> {
-    for name in GROUP_DESCRIPTIONS {
-        let path = group.join(name);
-        let mut bytes = Vec::new();
-        let read = files.read(&path, &mut bytes);
-        read.map_err(|cause| Error::io("read the description of the group", &path, cause))?;
-        let json: Option<serde_json::Value> = serde_json::from_slice(&bytes).ok();
-        let header = json.as_ref().and_then(|json| json.get("attributes").unwrap_or(json).get("header")?.as_str());
-        if let Some(header) = header {
-            return Ok(Some(header.to_owned()));
-        }
-    }
-    Ok(None)
+    let described: Vec<StoredArray> =
+        Part::ALL.par_iter().filter_map(|part| array::described(group, *part, shape)).collect();
+    let (masks, images): (Vec<_>, Vec<_>) = described.iter().partition(|array| array.part.is_mask);
+    Decoding::of(&images, &masks, shape)
 }
 
 #[cfg(test)]

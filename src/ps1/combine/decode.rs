@@ -6,7 +6,7 @@
 use super::tiles::Chunk;
 use crate::error::{Error, ErrorKind, Result};
 use crate::pages;
-use crate::ps1::store::RawArray;
+use crate::ps1::store::StoredArray;
 use ndarray::{ArrayViewMut2, s};
 use std::borrow::Cow;
 use std::num::NonZeroU64;
@@ -69,6 +69,9 @@ impl PixelType {
     }
 }
 
+/// A chunk and its stored bytes; `None` is all fill value.
+pub type RawChunk<'a> = (&'a Chunk, Option<&'a [u8]>);
+
 /// Decodes the chunks of one array.
 pub struct Decoder {
     what: String,
@@ -84,18 +87,19 @@ pub struct Decoder {
 impl Decoder {
     /// # Errors
     /// [`ErrorKind::Unsupported`] for a type of pixels that is not read.
-    pub fn new(raw: &RawArray, is_mask: bool) -> Result<Self> {
-        let pixel = PixelType::of(&raw.array).filter(|pixel| pixel.is_image() != is_mask).ok_or_else(|| {
-            let data_type = raw.array.data_type().name_v3().unwrap_or_default();
-            Error::new(ErrorKind::Unsupported, format!("{} has pixels of type {data_type}", raw.what))
-                .file(&raw.path)
+    pub fn new(stored: &StoredArray) -> Result<Self> {
+        let is_mask = stored.part.is_mask;
+        let pixel = PixelType::of(&stored.array).filter(|pixel| pixel.is_image() != is_mask).ok_or_else(|| {
+            let data_type = stored.array.data_type().name_v3().unwrap_or_default();
+            Error::new(ErrorKind::Unsupported, format!("{} has pixels of type {data_type}", stored.what()))
+                .file(&stored.path)
                 .help("images are float32, masks uint16 or uint32; ingest this skycell again")
         })?;
-        let codecs = raw.array.codecs();
+        let codecs = stored.array.codecs();
         let after_zstd = after_zstd(&codecs);
         // The tiles of a cell are decoded side by side: no chunk needs threads of its own.
         let options = CodecOptions::default().with_concurrent_target(1);
-        let (what, path, array) = (raw.what.clone(), raw.path.clone(), Arc::clone(&raw.array));
+        let (what, path, array) = (stored.what(), stored.path.clone(), Arc::clone(&stored.array));
         Ok(Self { what, path, array, pixel, codecs, after_zstd, options })
     }
 
@@ -106,21 +110,19 @@ impl Decoder {
     /// [`ErrorKind::Damaged`] with the chunk that does not decode.
     pub fn image<'s>(
         &self,
-        chunks: Vec<Chunk>,
+        chunks: &[RawChunk<'s>],
         origin: (usize, usize),
         shape: (usize, usize),
         zstd: &mut zstd::bulk::Decompressor,
         scratch: &'s mut Vec<u64>,
     ) -> Result<(Cow<'s, [f32]>, usize)> {
-        // By value and one by one: a chunk's bytes are dropped when it is decoded.
-        if let [chunk] = chunks.as_slice() {
-            let row_px = chunk.shape.1;
-            return Ok((self.floats(self.decode(chunk, zstd, scratch)?), row_px));
+        if let [raw] = chunks {
+            return Ok((self.floats(self.decode(*raw, zstd, scratch)?), raw.0.shape.1));
         }
         let mut tile = ndarray::Array2::zeros(shape);
-        for chunk in chunks {
-            let bytes = self.decode(&chunk, zstd, scratch)?;
-            let mut part = part_of(tile.view_mut(), &chunk, origin);
+        for raw in chunks {
+            let (bytes, chunk) = (self.decode(*raw, zstd, scratch)?, raw.0);
+            let mut part = part_of(tile.view_mut(), chunk, origin);
             for (to, from) in part.rows_mut().into_iter().zip(self.floats(bytes).chunks_exact(chunk.shape.1)) {
                 to.into_iter().zip(from).for_each(|(to, from)| *to = *from);
             }
@@ -129,8 +131,8 @@ impl Decoder {
     }
 
     /// Whether a chunk of a mask has a bit that is not known to be 0.
-    pub fn may_have_bits(&self, chunk: &Chunk) -> bool {
-        chunk.bytes.is_some() || self.array.fill_value().as_ne_bytes().iter().any(|byte| *byte != 0)
+    pub fn may_have_bits(&self, (_, bytes): RawChunk) -> bool {
+        bytes.is_some() || self.array.fill_value().as_ne_bytes().iter().any(|byte| *byte != 0)
     }
 
     /// Joins the bits of a chunk by OR to the part that it covers of a tile that begins at
@@ -142,15 +144,15 @@ impl Decoder {
     /// [`ErrorKind::Damaged`] if it does not decode.
     pub fn join_mask(
         &self,
-        chunk: Chunk,
+        raw: RawChunk,
         origin: (usize, usize),
         tile: ArrayViewMut2<u16>,
         is_zero: bool,
         zstd: &mut zstd::bulk::Decompressor,
         scratch: &mut Vec<u64>,
     ) -> Result<()> {
-        let bytes = self.decode(&chunk, zstd, scratch)?;
-        let part = part_of(tile, &chunk, origin);
+        let (bytes, chunk) = (self.decode(raw, zstd, scratch)?, raw.0);
+        let part = part_of(tile, chunk, origin);
         let row_px = chunk.shape.1;
         match self.pixel {
             PixelType::Bits8 => join_rows::<1>(part, &bytes, row_px, is_zero, |[bits]| u16::from(bits)),
@@ -163,12 +165,12 @@ impl Decoder {
     /// A chunk's pixels as native bytes.
     fn decode<'s>(
         &self,
-        chunk: &Chunk,
+        (chunk, bytes): RawChunk<'s>,
         zstd: &mut zstd::bulk::Decompressor,
         scratch: &'s mut Vec<u64>,
     ) -> Result<Cow<'s, [u8]>> {
         let n_bytes = chunk.shape.0 * chunk.shape.1 * self.pixel.bytes();
-        let decoded = match (&chunk.bytes, &self.after_zstd) {
+        let decoded = match (bytes, &self.after_zstd) {
             (None, _) => {
                 let bytes = room(scratch, n_bytes);
                 let fill = self.array.fill_value().as_ne_bytes();
@@ -241,17 +243,28 @@ fn after_zstd(codecs: &CodecChain) -> Option<CodecChain> {
     is_common.then(|| CodecChain::new(Vec::new(), Arc::clone(pixels), Vec::new()))
 }
 
-/// Bytes that decoding a tile of an array of `shape` takes at most on one thread: the scratch of
-/// its largest chunk, and what other chains, types and grids bring with them.
-pub fn scratch_bytes(array: &Array<FilesystemStore>, tile_px: usize, shape: (usize, usize)) -> u64 {
-    let pixel = PixelType::of(array).map_or(size_of::<f64>(), PixelType::bytes);
-    let chunk_px = longest_chunk(array, 0).unwrap_or(shape.0) * longest_chunk(array, 1).unwrap_or(shape.1);
-    let is_in_place = after_zstd(&array.codecs()).is_some();
-    // Decoded, and a stage of the chain before it.
-    let chunk = chunk_px * pixel * if is_in_place { 1 } else { 3 };
-    let is_read_in_place = is_in_place && pixel == size_of::<f32>() && chunk_px >= tile_px;
-    let converted = if is_read_in_place { 0 } else { (tile_px + chunk_px) * size_of::<f32>() };
-    (chunk + converted) as u64
+/// Bytes that reading and decoding a tile of an array takes at most on one thread.
+pub struct Takes {
+    /// Its chunks as stored: about their pixels, which no codec makes much larger.
+    pub stored_bytes: u64,
+    /// The scratch of its largest chunk, and what other chains, types and grids bring with them.
+    pub scratch_bytes: u64,
+}
+
+impl Takes {
+    /// For tiles of `tile_px` pixels of an array of `shape`, (ny, nx).
+    pub fn of(array: &Array<FilesystemStore>, tile_px: usize, shape: (usize, usize)) -> Self {
+        let pixel = PixelType::of(array).map_or(size_of::<f64>(), PixelType::bytes);
+        let chunk_px = longest_chunk(array, 0).unwrap_or(shape.0) * longest_chunk(array, 1).unwrap_or(shape.1);
+        let is_in_place = after_zstd(&array.codecs()).is_some();
+        // Decoded, and a stage of the chain before it.
+        let chunk = chunk_px * pixel * if is_in_place { 1 } else { 3 };
+        let is_read_in_place = is_in_place && pixel == size_of::<f32>() && chunk_px >= tile_px;
+        let converted = if is_read_in_place { 0 } else { (tile_px + chunk_px) * size_of::<f32>() };
+        // The last of several chunks may reach beyond the tile.
+        let stored_px = if chunk_px >= tile_px { chunk_px } else { tile_px + chunk_px };
+        Self { stored_bytes: (stored_px * pixel) as u64, scratch_bytes: (chunk + converted) as u64 }
+    }
 }
 
 /// Of all chunks, along an axis; `None` if the grid does not tell.

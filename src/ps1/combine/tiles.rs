@@ -1,10 +1,9 @@
 //! Cuts a plane into tiles that decode on their own: no chunk of the arrays that are added crosses
-//! a cut, so that every chunk is decoded once, whatever the chunk grids.
+//! a cut, so that every chunk is read and decoded once, whatever the chunk grids.
 //!
 //! Where all bands have one grid, as surveys write them, a tile is a chunk.
 
-use crate::ps1::store::{ChunkBytes, RawArray};
-use ndarray::{ArrayViewMut2, Axis};
+use crate::ps1::store::StoredArray;
 use std::collections::BTreeSet;
 use zarrs::array::Array;
 use zarrs::filesystem::FilesystemStore;
@@ -18,20 +17,25 @@ pub struct Tiling {
 }
 
 /// A chunk of an array, and where it lies.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Chunk {
-    pub indices: Vec<u64>,
+    /// Which of the arrays that are added.
+    pub array: usize,
+    pub indices: [u64; 2],
     pub origin: (usize, usize),
+    /// As stored: the last chunks reach beyond the plane.
     pub shape: (usize, usize),
-    /// `None` is all fill value.
-    pub bytes: Option<ChunkBytes>,
 }
 
 /// A part of the plane, and the chunks that cover it.
-pub struct Tile<'a, T> {
-    pub plane: ArrayViewMut2<'a, T>,
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tile {
+    /// Its first row and column.
     pub origin: (usize, usize),
-    /// By array.
-    pub chunks: Vec<Vec<Chunk>>,
+    /// (ny, nx).
+    pub shape: (usize, usize),
+    /// In the order of the arrays.
+    pub chunks: Vec<Chunk>,
 }
 
 impl Tiling {
@@ -69,33 +73,23 @@ impl Tiling {
         longest(&self.rows, self.shape.0) * longest(&self.columns, self.shape.1)
     }
 
-    /// The tiles of `plane`, row by row, with the chunks of `arrays`, whose bytes they take over.
+    /// The tiles, row by row, with the chunks of `arrays` that cover them.
     ///
     /// # Errors
     /// If a grid does not know its own chunks, in its words.
-    pub fn split<'a, T>(
-        &self,
-        plane: ArrayViewMut2<'a, T>,
-        arrays: &mut [RawArray],
-    ) -> Result<Vec<Tile<'a, T>>, String> {
-        let mut tiles = Vec::with_capacity(self.n_tiles());
-        let mut south = plane;
-        for (y, ny) in self.rows.iter().zip(lengths(&self.rows, self.shape.0)) {
-            let (mut east, rest) = south.split_at(Axis(0), ny);
-            south = rest;
-            for (x, nx) in self.columns.iter().zip(lengths(&self.columns, self.shape.1)) {
-                let (plane, rest) = east.split_at(Axis(1), nx);
-                east = rest;
-                let chunks = arrays.iter().map(|_| Vec::new()).collect();
-                tiles.push(Tile { plane, origin: (*y, *x), chunks });
-            }
-        }
-        for (i, raw) in arrays.iter_mut().enumerate() {
-            for (indices, bytes) in std::mem::take(&mut raw.chunks) {
-                let chunk = placed(&raw.array, indices, bytes).map_err(|cause| cause.to_string())?;
+    pub fn tiles(&self, arrays: &[StoredArray]) -> Result<Vec<Tile>, String> {
+        let row = |(y, ny): (&usize, usize)| {
+            let columns = self.columns.iter().zip(lengths(&self.columns, self.shape.1));
+            let tile = |(x, nx): (&usize, usize)| Tile { origin: (*y, *x), shape: (ny, nx), chunks: Vec::new() };
+            columns.map(tile).collect::<Vec<_>>()
+        };
+        let mut tiles: Vec<Tile> = self.rows.iter().zip(lengths(&self.rows, self.shape.0)).flat_map(row).collect();
+        for (i, stored) in arrays.iter().enumerate() {
+            for indices in stored.chunks() {
+                let chunk = placed(i, &stored.array, indices).map_err(|cause| cause.to_string())?;
                 let at = |starts: &[usize], place: usize| starts.partition_point(|start| *start <= place) - 1;
                 let tile = at(&self.rows, chunk.origin.0) * self.columns.len() + at(&self.columns, chunk.origin.1);
-                tiles[tile].chunks[i].push(chunk);
+                tiles[tile].chunks.push(chunk);
             }
         }
         Ok(tiles)
@@ -117,14 +111,10 @@ fn starts(array: &Array<FilesystemStore>, axis: usize, length: usize) -> Result<
     Ok(starts.into_iter().filter(|start| *start < length).collect())
 }
 
-fn placed(
-    array: &Array<FilesystemStore>,
-    indices: Vec<u64>,
-    bytes: Option<ChunkBytes>,
-) -> Result<Chunk, zarrs::array::ArrayError> {
+fn placed(array: usize, stored: &Array<FilesystemStore>, indices: [u64; 2]) -> Result<Chunk, zarrs::array::ArrayError> {
     // Chunks of a grid that is not regular have different sizes: the grid knows their places.
-    let origin = array.chunk_origin(&indices)?;
-    let shape = array.chunk_shape(&indices)?;
+    let origin = stored.chunk_origin(&indices)?;
+    let shape = stored.chunk_shape(&indices)?;
     let origin = (origin[0] as usize, origin[1] as usize);
-    Ok(Chunk { indices, origin, shape: (shape[0].get() as usize, shape[1].get() as usize), bytes })
+    Ok(Chunk { array, indices, origin, shape: (shape[0].get() as usize, shape[1].get() as usize) })
 }

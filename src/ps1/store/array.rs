@@ -1,12 +1,11 @@
-//! Reading one array of a skycell: its description, and the compressed bytes of its chunks.
+//! One array of a skycell as it is stored: its description, and its compressed chunks one by one.
 
+use super::Part;
 use super::stamp::{self, PartStamp};
-use super::{ChunkBytes, Part, RawArray};
 use crate::error::{Error, ErrorKind, Result};
-use crate::pages;
 use std::io::Read;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use zarrs::array::Array;
 use zarrs::filesystem::FilesystemStore;
@@ -17,51 +16,98 @@ const MAX_CHUNK_PX: u64 = 1 << 27;
 /// Files that describe an array, in Zarr v3 and v2.
 const DESCRIPTIONS: [&str; 3] = ["zarr.json", ".zarray", ".zattrs"];
 
-/// What reading an array gave: its identity by content, and its bytes or why there are none.
-pub struct ArrayRead {
-    /// Over all files that were read, each with its length, in one fixed order.
-    pub hash: blake3::Hash,
-    /// `None` if a file changed meanwhile, or may have.
-    pub stamp: PartStamp,
-    pub n_bytes: u64,
-    /// With the FITS cards stored beside the pixels; `None` if the array is not there.
-    pub array: Result<Option<(RawArray, Option<String>)>>,
+/// One array as it is described; its chunks are read when they are wanted.
+#[derive(Clone, Debug)]
+pub struct StoredArray {
+    pub part: Part,
+    pub path: PathBuf,
+    pub array: Arc<Array<FilesystemStore>>,
+    /// The FITS cards stored beside the pixels.
+    pub header_text: Option<String>,
 }
 
-impl ArrayRead {
-    /// For an array whose reading broke down.
-    pub fn failed(error: Error) -> Self {
-        Self { hash: blake3::Hash::from_bytes([0; 32]), stamp: None, n_bytes: 0, array: Err(error) }
+/// What opening an array gave: its identity as far as its description tells, and itself.
+pub struct Opened {
+    /// Over the files that describe it, absent ones too.
+    pub description: blake3::Hash,
+    /// Of all its files, before any was read.
+    pub stamp: PartStamp,
+    pub n_bytes: u64,
+    /// `None` if the array is not there.
+    pub array: Result<Option<StoredArray>>,
+}
+
+impl StoredArray {
+    /// Opens an array that must have `shape`, (ny, nx).
+    pub fn open(group: &Path, part: Part, shape: (usize, usize)) -> Opened {
+        let dir = part.dir(group);
+        let stamp = stamp::of_array(&dir);
+        let mut files = Files::default();
+        let is_there = files.descriptions(part, &dir);
+        let array = is_there.and_then(|is_there| match is_there {
+            true => Self::described(part, dir, shape).map(Some),
+            false => Ok(None),
+        });
+        Opened { description: files.hasher.finalize(), stamp, n_bytes: files.n_bytes, array }
+    }
+
+    /// The array as its description says.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Damaged`] if that cannot be understood, [`ErrorKind::Shape`] if it is not this skycell's.
+    fn described(part: Part, path: PathBuf, shape: (usize, usize)) -> Result<Self> {
+        let array = opened(part, &path)?;
+        check_shape(part, &path, shape, &array)?;
+        let header_text = array.attributes().get("header").and_then(|header| header.as_str()).map(str::to_owned);
+        Ok(Self { part, path, array: Arc::new(array), header_text })
+    }
+
+    /// For messages: `band i` or `mask of band i`.
+    pub fn what(&self) -> String {
+        self.part.what()
+    }
+
+    /// The indices of all chunks, row by row.
+    pub fn chunks(&self) -> impl Iterator<Item = [u64; 2]> + use<> {
+        let (n_rows, n_columns) = self.grid();
+        (0..n_rows).flat_map(move |y| (0..n_columns).map(move |x| [y, x]))
+    }
+
+    /// Place of a chunk among [`Self::chunks`].
+    pub fn chunk_number(&self, [y, x]: [u64; 2]) -> usize {
+        (y * self.grid().1 + x) as usize
+    }
+
+    fn grid(&self) -> (u64, u64) {
+        let shape = self.array.chunk_grid_shape();
+        (shape[0], shape[1])
+    }
+
+    /// Adds the bytes of a chunk's file to `to`, and says where they are; `None` for a chunk that is not there, which
+    /// is all fill value.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`] with the file.
+    pub fn read_chunk(&self, indices: [u64; 2], to: &mut Vec<u8>) -> Result<Option<Range<usize>>> {
+        let path = self.path.join(self.array.chunk_key(&indices).as_str());
+        append(&path, to).map_err(|cause| {
+            let error = Error::io(&format!("read a chunk of {}", self.what()), &path, cause);
+            error.help("check the storage, or ingest this skycell again")
+        })
     }
 }
 
-/// Reads an array that must have `shape`, (ny, nx). `still_wanted` is asked between chunks;
-/// without `keep` the bytes are hashed and dropped.
-pub fn read(
-    group: &Path,
-    part: Part,
-    shape: (usize, usize),
-    keep: bool,
-    still_wanted: &(dyn Fn() -> Result<()> + Sync),
-) -> ArrayRead {
-    let dir = part.dir(group);
-    let mut files = Files::default();
-    let stamp_before = stamp::of_array(&dir);
-    let array = files.array(part, &dir, shape, keep, still_wanted);
-    // Files that changed while they were read have no stamp to trust.
-    let stamp = stamp::of_array(&dir).filter(|after| stamp_before == Some(*after));
-    ArrayRead { hash: files.hasher.finalize(), stamp, n_bytes: files.n_bytes, array }
+/// Adds a file's bytes to `to`, and says where they are; `None` if it is not there.
+fn append(path: &Path, to: &mut Vec<u8>) -> std::io::Result<Option<Range<usize>>> {
+    let start = to.len();
+    match std::fs::File::open(path).and_then(|mut file| file.read_to_end(to)) {
+        Ok(_) => Ok(Some(start..to.len())),
+        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(cause) => Err(cause),
+    }
 }
 
-/// The array as its description says; `None` if there is none, or it cannot be understood.
-pub fn described(group: &Path, part: Part, shape: (usize, usize)) -> Option<Array<FilesystemStore>> {
-    let dir = part.dir(group);
-    let array = opened(part, &dir).ok()?;
-    check_shape(part, &dir, shape, &array).ok()?;
-    Some(array)
-}
-
-/// Files that are read and hashed one after the other.
+/// Small files that are read and hashed one after the other, each with its length.
 #[derive(Default)]
 pub struct Files {
     pub hasher: blake3::Hasher,
@@ -69,71 +115,31 @@ pub struct Files {
 }
 
 impl Files {
-    /// Adds a file's bytes to `to`, and hashes them with their length; `None` if it is not there.
-    pub fn read(&mut self, path: &Path, to: &mut Vec<u8>) -> std::io::Result<Option<Range<usize>>> {
-        let start = to.len();
-        let read = std::fs::File::open(path).and_then(|mut file| file.read_to_end(to));
-        match read {
-            Ok(length) => {
-                self.hasher.update(&(length as u64).to_le_bytes());
-                self.hasher.update(&to[start..]);
-                self.n_bytes += length as u64;
-                Ok(Some(start..to.len()))
-            }
-            Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => {
-                self.hasher.update(&u64::MAX.to_le_bytes());
-                Ok(None)
-            }
-            Err(cause) => Err(cause),
-        }
+    /// The bytes of a file; `None` if it is not there.
+    pub fn read(&mut self, path: &Path) -> std::io::Result<Option<Vec<u8>>> {
+        let mut bytes = Vec::new();
+        let found = append(path, &mut bytes)?;
+        self.hasher.update(&found.as_ref().map_or(u64::MAX, |found| found.len() as u64).to_le_bytes());
+        self.hasher.update(&bytes);
+        self.n_bytes += bytes.len() as u64;
+        Ok(found.map(|_| bytes))
     }
 
-    fn array(
-        &mut self,
-        part: Part,
-        dir: &Path,
-        shape: (usize, usize),
-        keep: bool,
-        still_wanted: &(dyn Fn() -> Result<()> + Sync),
-    ) -> Result<Option<(RawArray, Option<String>)>> {
-        let what = part.what();
+    /// Whether there is any description of an array.
+    fn descriptions(&mut self, part: Part, dir: &Path) -> Result<bool> {
         let mut is_there = false;
         for name in DESCRIPTIONS {
-            let read = self.read(&dir.join(name), &mut Vec::new());
-            let doing = format!("read the description of {what}");
-            is_there |= read.map_err(|cause| Error::io(&doing, dir.join(name), cause))?.is_some();
+            let path = dir.join(name);
+            let doing = format!("read the description of {}", part.what());
+            is_there |= self.read(&path).map_err(|cause| Error::io(&doing, &path, cause))?.is_some();
         }
-        if !is_there {
-            return Ok(None);
-        }
-        let array = opened(part, dir)?;
-        check_shape(part, dir, shape, &array)?;
-        let header_text = array.attributes().get("header").and_then(|header| header.as_str()).map(str::to_owned);
-        let mut buffer = Vec::new();
-        if keep {
-            // What the listing says and a little more, as reading asks for room beyond the end.
-            buffer.reserve_exact(stamp::bytes_below(dir) as usize + 64);
-            pages::advise(buffer.spare_capacity_mut());
-        }
-        let mut ranges = Vec::new();
-        for indices in all_indices(array.chunk_grid_shape()) {
-            still_wanted()?;
-            let path = dir.join(array.chunk_key(&indices).as_str());
-            let range = self.read(&path, &mut buffer).map_err(|cause| {
-                let error = Error::io(&format!("read a chunk of {what}"), &path, cause);
-                error.help("check the storage, or ingest this skycell again")
-            })?;
-            if keep {
-                ranges.push((indices, range));
-            } else {
-                buffer.clear();
-            }
-        }
-        let buffer = Arc::new(buffer);
-        let bytes = |range| ChunkBytes { array: Arc::clone(&buffer), range };
-        let chunks = ranges.into_iter().map(|(indices, range)| (indices, range.map(bytes))).collect();
-        Ok(Some((RawArray { what, path: dir.to_path_buf(), array: Arc::new(array), chunks }, header_text)))
+        Ok(is_there)
     }
+}
+
+/// The array as its description says; `None` if there is none, or it cannot be used.
+pub fn described(group: &Path, part: Part, shape: (usize, usize)) -> Option<StoredArray> {
+    StoredArray::described(part, part.dir(group), shape).ok()
 }
 
 fn opened(part: Part, dir: &Path) -> Result<Array<FilesystemStore>> {
@@ -171,23 +177,5 @@ fn check_shape(part: Part, dir: &Path, (ny, nx): (usize, usize), array: &Array<F
         Some(1..=MAX_CHUNK_PX) => Ok(()),
         Some(0) => Err(no_chunks("an axis of length 0".to_owned())),
         _ => Err(refused(format!("a chunk of {what} holds more than {MAX_CHUNK_PX} px"))),
-    }
-}
-
-/// All chunk indices of a grid, the last axis fastest.
-fn all_indices(shape: &[u64]) -> Vec<Vec<u64>> {
-    shape.iter().fold(vec![Vec::new()], |prefixes, length| {
-        let extend = |prefix: &Vec<u64>| (0..*length).map(|i| [prefix.as_slice(), &[i]].concat()).collect::<Vec<_>>();
-        prefixes.iter().flat_map(extend).collect()
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_chunk_is_counted_once() {
-        assert_eq!(all_indices(&[2, 2]), [[0, 0], [0, 1], [1, 0], [1, 1]]);
     }
 }
