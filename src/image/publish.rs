@@ -20,6 +20,8 @@ pub struct Staged {
     path: PathBuf,
     target: PathBuf,
     is_dir: bool,
+    /// How many files a directory must hold to be published, where that is known.
+    n_files: Option<usize>,
     published: bool,
 }
 
@@ -42,6 +44,13 @@ impl Staged {
         Self::make(target, true, "make the output directory", |path| fs::create_dir(path))
     }
 
+    /// Says how many files were written into the staged directory; it is published with just as many only.
+    #[must_use]
+    pub fn expecting(mut self, n_files: usize) -> Self {
+        self.n_files = Some(n_files);
+        self
+    }
+
     /// Where to write.
     pub fn path(&self) -> &Path {
         &self.path
@@ -62,7 +71,8 @@ impl Staged {
     /// step; a directory is exchanged in one step and the old one then removed.
     ///
     /// # Errors
-    /// [`ErrorKind::Exists`] without `overwrite`; [`ErrorKind::NoSpace`] or [`ErrorKind::Io`] if the disk refuses.
+    /// [`ErrorKind::Exists`] without `overwrite`; [`ErrorKind::NoSpace`] or [`ErrorKind::Io`] if the disk refuses;
+    /// [`ErrorKind::Missing`] if files of the staged directory are gone.
     pub fn publish(self, overwrite: bool) -> Result<()> {
         self.sync()?;
         self.give_name(overwrite)
@@ -93,7 +103,17 @@ impl Staged {
     }
 
     fn sync(&self) -> Result<()> {
-        sync(&self.path).map_err(|cause| Error::io("bring the output to the disk", &self.target, cause))
+        let n_found =
+            sync(&self.path).map_err(|cause| Error::io("bring the output to the disk", &self.target, cause))?;
+        match self.n_files {
+            Some(n_files) if n_found != n_files => Err(Error::new(
+                ErrorKind::Missing,
+                format!("the folder that the output is made in holds {n_found} files, expected {n_files}"),
+            )
+            .file(&self.path)
+            .help("something else changed it: leave hidden folders alone while a run goes on, and run again")),
+            _ => Ok(()),
+        }
     }
 
     /// Makes an empty file or directory under the first staged name that is free.
@@ -119,7 +139,9 @@ impl Staged {
         loop {
             let path = free_name(target);
             match make(&path) {
-                Ok(()) => return Ok(Self { path, target: target.to_path_buf(), is_dir, published: false }),
+                Ok(()) => {
+                    return Ok(Self { path, target: target.to_path_buf(), is_dir, n_files: None, published: false });
+                }
                 Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(cause) => return Err(Error::io(doing, target, cause)),
             }
@@ -251,15 +273,16 @@ fn whole_path(path: &Path) -> PathBuf {
     })
 }
 
-/// Brings a file, or a directory with all in it, to the disk.
-fn sync(path: &Path) -> io::Result<()> {
+/// Brings a file, or a directory with all in it, to the disk; returns how many files that were.
+fn sync(path: &Path) -> io::Result<usize> {
     if !fs::symlink_metadata(path)?.is_dir() {
-        return File::open(path)?.sync_all();
+        return File::open(path)?.sync_all().map(|()| 1);
     }
+    let mut n_files = 0;
     for entry in fs::read_dir(path)? {
-        sync(&entry?.path())?;
+        n_files += sync(&entry?.path())?;
     }
-    sync_dir(path)
+    sync_dir(path).map(|()| n_files)
 }
 
 fn sync_dir(path: &Path) -> io::Result<()> {

@@ -10,9 +10,12 @@ use ndarray::{ArrayView2, ArrayViewMut2, s};
 use rayon::prelude::*;
 use serde_json::{Map, Value, json};
 use std::borrow::Cow;
+use std::fs;
+use std::io::{self, Write};
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use zarrs::array::{Array, ArrayBytes, ArrayToBytesCodecTraits, CodecOptions};
 
 /// Writes a Zarr v3 array at `dir`, which must be free; it appears whole or not at all.
@@ -192,29 +195,49 @@ impl<T: ZarrPixel> Encoder<T> {
 pub struct ChunkFolder {
     staged: Staged,
     target: PathBuf,
+    n_stored: AtomicUsize,
 }
 
 impl ChunkFolder {
     /// # Errors
     /// As [`Staged::dir`].
     pub fn new(target: &Path) -> Result<Self> {
-        Ok(Self { staged: Staged::dir(target)?, target: target.to_path_buf() })
+        let staged = Staged::dir(target)?;
+        fs::create_dir(staged.path().join("c"))
+            .map_err(|cause| Error::io("make the folder of chunks", target, cause))?;
+        Ok(Self { staged, target: target.to_path_buf(), n_stored: AtomicUsize::new(0) })
     }
 
-    /// Writes the file of a chunk.
+    /// Writes the file of a chunk, each chunk once.
     ///
     /// # Errors
-    /// [`ErrorKind::NoSpace`] or [`ErrorKind::Io`].
+    /// [`ErrorKind::NoSpace`] or [`ErrorKind::Io`]; [`ErrorKind::Missing`] if the folder was removed meanwhile.
     pub fn store(&self, index: [usize; 2], bytes: &[u8]) -> Result<()> {
-        let failed = |cause| Error::io("write a chunk", &self.target, cause);
         let folder = self.staged.path().join("c").join(index[0].to_string());
         let file = folder.join(index[1].to_string());
-        match std::fs::write(&file, bytes) {
-            Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => {
-                std::fs::create_dir_all(&folder).map_err(failed)?;
-                std::fs::write(&file, bytes).map_err(failed)
+        let written = match write_new(&file, bytes) {
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
+                self.make_row(&folder)?;
+                write_new(&file, bytes)
             }
-            other => other.map_err(failed),
+            other => other,
+        };
+        written.map_err(|cause| Error::io("write a chunk", &self.target, cause))?;
+        self.n_stored.fetch_add(1, Relaxed);
+        Ok(())
+    }
+
+    /// Makes the folder of a row of chunks. What it lies in is never made again: chunks stored before would be lost.
+    fn make_row(&self, folder: &Path) -> Result<()> {
+        match fs::create_dir(folder) {
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
+                Err(Error::new(ErrorKind::Missing, "the folder that the output is made in has vanished")
+                    .file(self.staged.path())
+                    .help("something else removed it: leave hidden folders alone while a run goes on, and run again"))
+            }
+            // Another thread has made it meanwhile.
+            Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            other => other.map_err(|cause| Error::io("make the folder of a row of chunks", &self.target, cause)),
         }
     }
 
@@ -223,7 +246,7 @@ impl ChunkFolder {
     /// # Errors
     /// As [`Self::store`].
     pub fn describe(&self, metadata: &str) -> Result<()> {
-        std::fs::write(self.staged.path().join("zarr.json"), metadata)
+        fs::write(self.staged.path().join("zarr.json"), metadata)
             .map_err(|cause| Error::io("write the array's metadata", &self.target, cause))
     }
 
@@ -232,8 +255,14 @@ impl ChunkFolder {
         self.staged.path()
     }
 
-    /// The array, still to be published.
+    /// The array, still to be published; that fails unless all files that were written are there.
     pub fn into_staged(self) -> Staged {
-        self.staged
+        // The chunks and `zarr.json`.
+        self.staged.expecting(self.n_stored.into_inner() + 1)
     }
+}
+
+/// Writes a file that must not be there yet.
+fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    fs::File::create_new(path)?.write_all(bytes)
 }
