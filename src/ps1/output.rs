@@ -25,7 +25,7 @@ pub struct CellRecord {
     pub y: u8,
     /// [ny, nx].
     pub shape: [usize; 2],
-    /// [y, x] of the first pixel in the projection's image.
+    /// [y, x] of the first pixel on the grid of the whole projection, whatever other cells are listed.
     pub position: [usize; 2],
     /// Rows and columns of the cell that no neighbour owns, each [first, one past the last].
     pub owned: Owned,
