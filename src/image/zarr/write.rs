@@ -3,7 +3,7 @@
 //! An [`Encoder`] knows an array's metadata and turns chunks into bytes, on any thread; a
 //! [`ChunkFolder`] puts bytes on the disk. Compression itself is zarrs'.
 
-use super::super::publish::{Staged, ensure_free};
+use super::super::publish::Staged;
 use super::{CHUNK_PX, Codec, ZarrPixel};
 use crate::error::{Error, ErrorKind, Result};
 use ndarray::{ArrayView2, ArrayViewMut2, s};
@@ -18,29 +18,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use zarrs::array::{Array, ArrayBytes, ArrayToBytesCodecTraits, CodecOptions};
 
-/// Writes a Zarr v3 array at `dir`, which must be free; it appears whole or not at all.
+/// Stages a Zarr v3 array that is to be published at `dir`.
 ///
 /// Chunks are [`CHUNK_PX`] a side (less where the image is smaller), little-endian and zstd; a chunk that is
 /// `fill` everywhere is not written. Encoded on all threads; a signal stops it between chunks.
 ///
 /// # Errors
-/// [`ErrorKind::Exists`] if `dir` is there; [`ErrorKind::NoSpace`], [`ErrorKind::Io`] or
-/// [`ErrorKind::Interrupted`] if it cannot be finished.
-pub fn write_array<T: ZarrPixel>(
-    dir: &Path,
-    pixels: ArrayView2<T>,
-    fill: T,
-    attributes: &Map<String, Value>,
-) -> Result<()> {
-    ensure_free(dir, false)?;
-    let staged = stage_array(dir, pixels, fill, attributes)?;
-    staged.publish(false)
-}
-
-/// Writes a staged Zarr v3 array as [`write_array`] does, and leaves its publishing to the caller.
-///
-/// # Errors
-/// As [`write_array`].
+/// [`ErrorKind::NoSpace`], [`ErrorKind::Io`] or [`ErrorKind::Interrupted`] if it cannot be finished.
 pub fn stage_array<T: ZarrPixel>(
     dir: &Path,
     pixels: ArrayView2<T>,
