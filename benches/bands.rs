@@ -11,7 +11,7 @@ use rand::{RngExt, SeedableRng};
 use rayon::prelude::*;
 use serde_json::{Map, json};
 use skycache_gpu::compute::bands::sinh;
-use skycache_gpu::image::zarr::write_array;
+use skycache_gpu::image::zarr::stage_array;
 use skycache_gpu::ps1::combine::{Combiner, Combining, Recipe};
 use skycache_gpu::ps1::store::{RawChunks, StoredCell};
 use skycache_gpu::skycell::band::{ASINH_ALPHA, Band, Weights};
@@ -32,10 +32,14 @@ fn noise_cell(combiner: &Combiner) -> (Combining, Vec<RawChunks>) {
             // The sum of four even deviates is near enough to a normal one.
             row.fill_with(|| (0..4).map(|_| rng.random_range(-0.05_f32..0.05)).sum());
         });
-        write_array(&group.path().join(band.name()), stored.view(), f32::NAN, &attributes).expect("written");
+        stage_array(&group.path().join(band.name()), stored.view(), f32::NAN, &attributes)
+            .and_then(|staged| staged.publish(false))
+            .expect("written");
         let mask = stored.mapv(|value| if value > 0.12 { 1_u16 << (i + 3) } else { 0 });
         let name = format!("{}_mask", band.name());
-        write_array(&group.path().join(name), mask.view(), 0, &attributes).expect("written");
+        stage_array(&group.path().join(name), mask.view(), 0, &attributes)
+            .and_then(|staged| staged.publish(false))
+            .expect("written");
     }
     let (stored, opened) = StoredCell::open(group.path(), (N_PX, N_PX));
     let combining =

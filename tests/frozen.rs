@@ -397,7 +397,9 @@ fn write_in_small_chunks<T: zarr::ZarrPixel>(
     attributes: &serde_json::Map<String, serde_json::Value>,
 ) {
     use zarrs::{array::Array, array::ArraySubset, filesystem::FilesystemStore};
-    zarr::write_array(dir, Array2::from_elem(pixels.dim(), fill).view(), fill, attributes).unwrap();
+    zarr::stage_array(dir, Array2::from_elem(pixels.dim(), fill).view(), fill, attributes)
+        .and_then(|staged| staged.publish(false))
+        .unwrap();
     let description = dir.join("zarr.json");
     let mut json: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&description).unwrap()).unwrap();
     json["chunk_grid"]["configuration"]["chunk_shape"] = serde_json::json!([16, 24]);
@@ -432,11 +434,14 @@ fn combined(
             write_in_small_chunks(&mask_dir, &mask, 0, &attributes);
             continue;
         }
-        zarr::write_array(&image_dir, image.view(), f32::NAN, &attributes).unwrap();
-        match stored {
-            Stored::WideMasks => zarr::write_array(&mask_dir, mask.mapv(u32::from).view(), 0, &attributes).unwrap(),
-            _ => zarr::write_array(&mask_dir, mask.view(), 0, &attributes).unwrap(),
-        }
+        zarr::stage_array(&image_dir, image.view(), f32::NAN, &attributes)
+            .and_then(|staged| staged.publish(false))
+            .unwrap();
+        let staged = match stored {
+            Stored::WideMasks => zarr::stage_array(&mask_dir, mask.mapv(u32::from).view(), 0, &attributes),
+            _ => zarr::stage_array(&mask_dir, mask.view(), 0, &attributes),
+        };
+        staged.and_then(|staged| staged.publish(false)).unwrap();
     }
     let (cell, opened) = StoredCell::open(group.path(), shape);
     opened?;

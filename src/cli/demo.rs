@@ -12,7 +12,7 @@ use crate::demo::{list, picture};
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::publish;
 use crate::ps1::combine::{self, Recipe};
-use crate::ps1::output::Compression;
+use crate::ps1::output::{Compression, Output};
 use crate::ps1::{self, Assembly, Report, store};
 use crate::skycell::{Skycell, Weights};
 use crate::units::{ByteSize, SigmaPx};
@@ -56,7 +56,8 @@ pub struct Options {
 /// If the folder cannot be written, or `ps1` fails.
 pub fn run(options: &Options, common: &Common) -> Result<Exit> {
     let sky = options.sky();
-    check_space(options, &sky, common)?;
+    let run = options.to_library(common)?;
+    check_space(options, &sky, &run, common)?;
     let start = Instant::now();
     let made = write_data_root(&options.data_root, &sky)?;
     let n_cells = made.layout.cells.len();
@@ -73,22 +74,6 @@ pub fn run(options: &Options, common: &Common) -> Result<Exit> {
         }
         return Ok(Exit::Done);
     }
-    let run = ps1::Options {
-        data_root: options.data_root.clone(),
-        detector: list::DETECTOR,
-        psf: Psf::new(SigmaPx::new(60.0)?, 470)?,
-        recipe: Recipe { weights: Weights::default(), allow_missing_bands: false },
-        assembly: Assembly::Canonical,
-        projections_limit: None,
-        projections: Vec::new(),
-        output: None,
-        overwrite: false,
-        gather_timeout: Duration::from_secs(300),
-        n_threads: common.n_threads(),
-        memory_budget: common.memory_budget,
-        compression: Compression::default(),
-        shard: None,
-    };
     let found = run_shown(&run, common, Watch::default())?;
     if !common.json {
         report::line(&format!(
@@ -112,15 +97,32 @@ impl Options {
         let layout = Layout::full_size(usize::from(self.rows), usize::from(self.cells));
         Sky::new(layout, self.seed).with_depth(if self.steps { Depth::Steps } else { Depth::Full })
     }
+
+    /// The run of `ps1` on what is made.
+    fn to_library(&self, common: &Common) -> Result<ps1::Options> {
+        Ok(ps1::Options {
+            data_root: self.data_root.clone(),
+            detector: list::DETECTOR,
+            psf: Psf::new(SigmaPx::new(60.0)?, 470)?,
+            recipe: Recipe { weights: Weights::default(), allow_missing_bands: false },
+            assembly: Assembly::Canonical,
+            projections_limit: None,
+            projections: Vec::new(),
+            output: None,
+            overwrite: false,
+            gather_timeout: Duration::from_secs(300),
+            n_threads: common.n_threads(),
+            memory_budget: common.memory_budget,
+            compression: Compression::default(),
+            shard: None,
+        })
+    }
 }
 
 /// Says what will be written, and refuses what does not fit.
-fn check_space(options: &Options, sky: &Sky, common: &Common) -> Result<()> {
-    let layout = sky.layout();
+fn check_space(options: &Options, sky: &Sky, run: &ps1::Options, common: &Common) -> Result<()> {
     let to_make = bytes_to_write(&options.data_root, sky);
-    let pixel_bytes = ps1::combine::BYTES_PER_PX * (layout.cells.len() * layout.width * layout.height) as u64;
-    let results =
-        if options.no_run { 0 } else { (pixel_bytes as f64 * Compression::default().stored_per_pixel_byte()) as u64 };
+    let results = if options.no_run { 0 } else { results_to_write(sky.layout(), run) };
     if options.full_size && !common.quiet {
         let line = format!(
             "demo: writing about {} of skycells and {} of results below {}",
@@ -139,6 +141,14 @@ fn check_space(options: &Options, sky: &Sky, common: &Common) -> Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// About how many bytes of results a run will add: those of cells that are finished are there already.
+fn results_to_write(layout: &Layout, run: &ps1::Options) -> u64 {
+    let output = Output::at(&run.output_folder());
+    let n_missing = layout.cells.iter().filter(|cell| !matches!(output.finished(&cell.name()), Ok(Some(_)))).count();
+    let pixel_bytes = combine::BYTES_PER_PX * (n_missing * layout.width * layout.height) as u64;
+    (pixel_bytes as f64 * run.compression.stored_per_pixel_byte()) as u64
 }
 
 /// Reads all cells before and after the blur, and shows them as numbers and as a picture.
@@ -202,5 +212,46 @@ impl Figure {
         let finite = || pixels().filter(|pixel| pixel.is_finite());
         let sum: f64 = finite().map(f64::from).sum();
         Self { peak: finite().fold(f32::NEG_INFINITY, f32::max), mean: sum / finite().count().max(1) as f64, n_nan }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        options: Options,
+        #[command(flatten)]
+        common: Common,
+    }
+
+    #[test]
+    fn results_that_are_there_need_no_space() {
+        let root = tempfile::tempdir().unwrap();
+        let line = Line::parse_from(["demo", "--data-root", root.path().to_str().unwrap()]);
+        let run = line.options.to_library(&line.common).unwrap();
+        let layout = Layout::demo();
+        let before = results_to_write(&layout, &run);
+        assert!(before > 8 * 2 * (layout.width * layout.height) as u64);
+        let name = layout.cells[0].name();
+        let record = json!({
+            "name": name, "projection": 2556, "x": 5, "y": 5, "shape": [1, 1], "position": [0, 0],
+            "owned": {"y": [0, 1], "x": [0, 1]}, "neighbours": [],
+            "inputs_missing": {"bands": [], "masks": [], "neighbours": []}, "n_nan": 0, "inputs_hash": "a",
+            "recipe": "b", "output_hash": "c", "mask_hash": "d",
+        });
+        for part in ["data", "mask"] {
+            // With the mask alone the cell is not finished.
+            assert_eq!(results_to_write(&layout, &run), before);
+            let array = Output::at(&run.output_folder()).store().join(format!("{name}_{part}"));
+            std::fs::create_dir_all(&array).unwrap();
+            let metadata = json!({"attributes": {"skycache": record}});
+            std::fs::write(array.join("zarr.json"), metadata.to_string()).unwrap();
+        }
+        let after = results_to_write(&layout, &run);
+        assert!(after.abs_diff(before / 8 * 7) <= 8, "{before} {after}");
     }
 }

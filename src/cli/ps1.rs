@@ -221,22 +221,19 @@ pub struct Watch<'a> {
 /// Runs the pipeline with its progress on stderr, and lists what was rejected there.
 ///
 /// # Errors
-/// As [`ps1::run`]; if only the trace cannot be written, as [`Trace::write`].
+/// As [`ps1::run`]; as [`Trace::create`] before the work, and if only the trace cannot be written, as [`Trace::finish`].
 pub fn run_shown(options: &ps1::Options, common: &Common, watch: Watch<'_>) -> crate::Result<Report> {
-    if let Some(path) = watch.trace {
-        Trace::ensure_replaceable(path)?;
-    }
-    let trace = watch.trace.map(|path| (path, Arc::new(Trace::new())));
+    let trace = watch.trace.map(Trace::create).transpose()?.map(Arc::new);
     let observer = watch.json_lines.then(|| lines::observer());
-    let progress = Arc::new(Progress::watched(observer, trace.as_ref().map(|(_, trace)| trace)));
+    let progress = Arc::new(Progress::watched(observer, trace.as_ref()));
     let display = Display::start(Arc::clone(&progress), common.quiet);
     let gauge = Arc::clone(&progress);
-    let sampler = trace.as_ref().map(|(_, trace)| Sampler::start(Arc::clone(trace), move || gauge.bytes_in_flight()));
+    let sampler = trace.as_ref().map(|trace| Sampler::start(Arc::clone(trace), move || gauge.bytes_in_flight()));
     let mut rejected = Vec::new();
     let outcome = ps1::run(options, &progress, &mut rejected);
     drop((display, sampler));
     report::rejected(&rejected);
     // However the run ended, where its time went is of interest.
-    let traced = trace.map_or(Ok(()), |(path, trace)| trace.write(path));
+    let traced = trace.map_or(Ok(()), |trace| trace.finish());
     outcome.and_then(|found| traced.map(|()| found))
 }

@@ -55,12 +55,17 @@ pub fn write_data_root(root: &Path, sky: &Sky) -> Result<DataRoot> {
     Ok(DataRoot { store, list, layout: sky.layout().clone(), n_kept })
 }
 
-/// About how many bytes [`write_data_root`] will write: the cells that are not there, as they are stored.
+/// About how many bytes [`write_data_root`] will write: the bands that are not there with their mask, as they are
+/// stored.
 pub fn bytes_to_write(root: &Path, sky: &Sky) -> u64 {
     let projection = path_below(root).join(format!("{PROJECTION:04}"));
-    let is_there = |cell: &&Cell| BANDS.iter().all(|band| projection.join(cell.name()).join(band.name).is_dir());
-    let n_missing = sky.layout().cells.iter().filter(|cell| !is_there(cell)).count();
-    let pixels = n_missing * BANDS.len() * sky.layout().width * sky.layout().height;
+    let is_missing = |cell: &Cell, band: &str| {
+        let group = projection.join(cell.name());
+        !(group.join(band).is_dir() && group.join(format!("{band}_mask")).is_dir())
+    };
+    let missing_of = |cell: &Cell| BANDS.iter().filter(|band| is_missing(cell, band.name)).count();
+    let n_missing: usize = sky.layout().cells.iter().map(missing_of).sum();
+    let pixels = n_missing * sky.layout().width * sky.layout().height;
     let (_, depth) = sky.recipe();
     (pixels as f64 * STORED_BYTES_PER_PX[depth as usize]) as u64
 }
@@ -138,6 +143,11 @@ mod tests {
         assert!(before > 8 * 4 * 500 * 490);
         write_data_root(root.path(), &sky).unwrap();
         assert_eq!(bytes_to_write(root.path(), &sky), 0);
+        let group = path_below(root.path()).join("2556/skycell.2556.053");
+        for (n_missing, array) in [(1, "z"), (1, "z_mask"), (2, "r_mask")] {
+            fs::remove_dir_all(group.join(array)).unwrap();
+            assert_eq!(bytes_to_write(root.path(), &sky), n_missing * before / (8 * 4), "without {array}");
+        }
     }
 
     #[test]

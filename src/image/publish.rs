@@ -1,6 +1,6 @@
 //! Outputs appear whole or not at all: staged under a hidden name beside the target, then renamed.
 //!
-//! `leftover.rs` names what is staged and removes what was left behind; `rename.rs` puts it in its place. What is
+//! `leftover.rs` names and locks what is staged, and removes what was left behind; `rename.rs` puts it in its place. What is
 //! written into the staged file or directory is left to the formats.
 
 mod leftover;
@@ -11,7 +11,7 @@ pub use leftover::remove_stale;
 use crate::error::{Error, ErrorKind, Result};
 use rename::{is_taken, rename_new, replace_dir};
 use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::io::{self, Seek, Write};
 use std::path::{Path, PathBuf};
 
 /// A file or directory in the making; removed on drop unless published.
@@ -19,7 +19,11 @@ use std::path::{Path, PathBuf};
 pub struct Staged {
     path: PathBuf,
     target: PathBuf,
+    /// Holds the lock that keeps [`remove_stale`] away; writes where this is a file.
+    handle: File,
     is_dir: bool,
+    /// How many files a directory must hold to be published, where that is known.
+    n_files: Option<usize>,
     published: bool,
 }
 
@@ -42,6 +46,13 @@ impl Staged {
         Self::make(target, true, "make the output directory", |path| fs::create_dir(path))
     }
 
+    /// Says how many files were written into the staged directory; it is published with just as many only.
+    #[must_use]
+    pub fn expecting(mut self, n_files: usize) -> Self {
+        self.n_files = Some(n_files);
+        self
+    }
+
     /// Where to write.
     pub fn path(&self) -> &Path {
         &self.path
@@ -50,9 +61,10 @@ impl Staged {
     /// Opens the staged file for writing from its start.
     ///
     /// # Errors
-    /// [`ErrorKind::Io`] if the system refuses.
+    /// [`ErrorKind::Io`] if the system refuses, and for a directory.
     pub fn open_file(&self) -> Result<File> {
-        let file = OpenOptions::new().write(true).open(&self.path);
+        // Opened anew, the file could not be written where locks bind all but their own handle, as over SMB.
+        let file = self.handle.try_clone().and_then(|mut file| file.rewind().map(|()| file));
         file.map_err(|cause| Error::io("open the output file", &self.target, cause))
     }
 
@@ -62,7 +74,8 @@ impl Staged {
     /// step; a directory is exchanged in one step and the old one then removed.
     ///
     /// # Errors
-    /// [`ErrorKind::Exists`] without `overwrite`; [`ErrorKind::NoSpace`] or [`ErrorKind::Io`] if the disk refuses.
+    /// [`ErrorKind::Exists`] without `overwrite`; [`ErrorKind::NoSpace`] or [`ErrorKind::Io`] if the disk refuses;
+    /// [`ErrorKind::Missing`] if files of the staged directory are gone.
     pub fn publish(self, overwrite: bool) -> Result<()> {
         self.sync()?;
         self.give_name(overwrite)
@@ -87,16 +100,26 @@ impl Staged {
         self.published = true;
         sync_dir(parent(&self.target)).map_err(refused)?;
         if let Some(old) = old {
-            fs::remove_dir_all(&old).map_err(|cause| Error::io("remove the replaced output", &old, cause))?;
+            leftover::remove(&old).map_err(|cause| Error::io("remove the replaced output", &old, cause))?;
         }
         Ok(())
     }
 
     fn sync(&self) -> Result<()> {
-        sync(&self.path).map_err(|cause| Error::io("bring the output to the disk", &self.target, cause))
+        let n_found =
+            sync(&self.path).map_err(|cause| Error::io("bring the output to the disk", &self.target, cause))?;
+        match self.n_files {
+            Some(n_files) if n_found != n_files => Err(Error::new(
+                ErrorKind::Missing,
+                format!("the folder that the output is made in holds {n_found} files, expected {n_files}"),
+            )
+            .file(&self.path)
+            .help("something else changed it: leave hidden folders alone while a run goes on, and run again")),
+            _ => Ok(()),
+        }
     }
 
-    /// Makes an empty file or directory under the first staged name that is free.
+    /// Makes an empty file or directory under the first staged name that is free, and locks it.
     fn make(target: &Path, is_dir: bool, doing: &str, make: impl Fn(&Path) -> io::Result<()>) -> Result<Self> {
         if target.file_name().is_none() {
             return Err(Error::new(ErrorKind::Parameter, "the output path names no file")
@@ -118,8 +141,13 @@ impl Staged {
         }
         loop {
             let path = free_name(target);
-            match make(&path) {
-                Ok(()) => return Ok(Self { path, target: target.to_path_buf(), is_dir, published: false }),
+            match make(&path).and_then(|()| leftover::hold(&path, is_dir)) {
+                Ok(Some(handle)) => {
+                    let target = target.to_path_buf();
+                    return Ok(Self { path, target, handle, is_dir, n_files: None, published: false });
+                }
+                // Another process was looking for leftovers and took it before it was locked.
+                Ok(None) => {}
                 Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(cause) => return Err(Error::io(doing, target, cause)),
             }
@@ -131,7 +159,7 @@ impl Drop for Staged {
     fn drop(&mut self) {
         if !self.published {
             // Nothing more can be done about a leftover here; `remove_stale` takes it later.
-            let _ = if self.is_dir { fs::remove_dir_all(&self.path) } else { fs::remove_file(&self.path) };
+            let _ = leftover::remove(&self.path);
         }
     }
 }
@@ -142,7 +170,7 @@ impl Drop for Staged {
 /// As [`Staged::file`] and [`Staged::publish`].
 pub fn write_file(path: &Path, bytes: &[u8], overwrite: bool) -> Result<()> {
     let staged = Staged::file(path)?;
-    fs::write(staged.path(), bytes).map_err(|cause| Error::io("write the file", path, cause))?;
+    staged.open_file()?.write_all(bytes).map_err(|cause| Error::io("write the file", path, cause))?;
     staged.publish(overwrite)
 }
 
@@ -251,15 +279,16 @@ fn whole_path(path: &Path) -> PathBuf {
     })
 }
 
-/// Brings a file, or a directory with all in it, to the disk.
-fn sync(path: &Path) -> io::Result<()> {
+/// Brings a file, or a directory with all in it, to the disk; returns how many files that were.
+fn sync(path: &Path) -> io::Result<usize> {
     if !fs::symlink_metadata(path)?.is_dir() {
-        return File::open(path)?.sync_all();
+        return File::open(path)?.sync_all().map(|()| 1);
     }
+    let mut n_files = 0;
     for entry in fs::read_dir(path)? {
-        sync(&entry?.path())?;
+        n_files += sync(&entry?.path())?;
     }
-    sync_dir(path)
+    sync_dir(path).map(|()| n_files)
 }
 
 fn sync_dir(path: &Path) -> io::Result<()> {

@@ -5,8 +5,8 @@
 mod codec;
 mod write;
 
-pub use codec::{Codec, Shuffle};
-pub use write::{Chunk, ChunkBuffer, ChunkFolder, Encoder, stage_array, write_array};
+pub use codec::Codec;
+pub use write::{Chunk, ChunkBuffer, ChunkFolder, Encoder, stage_array};
 
 use super::header::Header;
 use super::publish::{Staged, write_file};
@@ -28,7 +28,7 @@ const FETCH_AGAIN: &str = "the array is damaged or not written to its end: fetch
 
 type Store = Array<FilesystemStore>;
 
-/// A pixel type that [`write_array`] writes.
+/// A pixel type that [`stage_array`] writes.
 pub trait ZarrPixel: Element + bytemuck::NoUninit + PartialEq + Send + Sync {
     /// The type's name in Zarr v3.
     const NAME: &'static str;

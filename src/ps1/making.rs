@@ -77,7 +77,7 @@ impl Making {
         let (task, layout) = (&projection.tasks[index], &projection.layout);
         let id = task.id();
         let (owned_rows, owned_columns) = layout.owned(id);
-        let position = layout.position(id);
+        let (origin, position) = (layout.origin(), layout.position(id));
         let names = |placed_is: bool| {
             let others = projection.tasks.iter().zip(placed).filter(|(other, was_placed)| {
                 **was_placed == placed_is && other.id() != id && resume::influences(options, projection, id, other.id())
@@ -91,7 +91,7 @@ impl Making {
             x: id.x,
             y: id.y,
             shape: layout.cell_shape.into(),
-            position: position.into(),
+            position: [origin.0 + position.0, origin.1 + position.1],
             owned: Owned { y: [owned_rows.start, owned_rows.end], x: [owned_columns.start, owned_columns.end] },
             neighbours: names(true),
             inputs_missing: InputsMissing {

@@ -5,7 +5,7 @@ use super::store::{ContentHash, Stamp};
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::header::Header;
 use crate::image::publish;
-use crate::image::zarr::{self, ChunkFolder, Codec, Shuffle};
+use crate::image::zarr::{self, ChunkFolder, Codec};
 use crate::skycell::Band;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -25,7 +25,7 @@ pub struct CellRecord {
     pub y: u8,
     /// [ny, nx].
     pub shape: [usize; 2],
-    /// [y, x] of the first pixel in the projection's image.
+    /// [y, x] of the first pixel on the grid of the whole projection, whatever other cells are listed.
     pub position: [usize; 2],
     /// Rows and columns of the cell that no neighbour owns, each [first, one past the last].
     pub owned: Owned,
@@ -145,8 +145,8 @@ pub enum Compression {
 impl Compression {
     pub fn of_images(self) -> Codec {
         match self {
-            Self::Lz4 => Codec::BloscLz4 { level: 5, shuffle: Shuffle::Bytes },
-            Self::BloscZstd => Codec::BloscZstd { level: 3, shuffle: Shuffle::Bytes },
+            Self::Lz4 => Codec::BloscLz4 { level: 5 },
+            Self::BloscZstd => Codec::BloscZstd { level: 3 },
             Self::Zstd => Codec::Zstd { level: 3 },
         }
     }

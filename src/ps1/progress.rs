@@ -4,7 +4,7 @@
 //! each booking is a span of the [`Trace`] if there is one. Showing any of it is left to others.
 
 use super::Rejected;
-use super::trace::{About, Trace};
+use super::trace::Trace;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
@@ -63,17 +63,8 @@ impl StageClock {
             add_nanoseconds(&self.cpu_ns, thread_cpu().saturating_sub(cpu_start));
         }
         if let Some(trace) = &self.trace {
-            trace.span(self.name, spent.name(), start, if is_busy { About::Subject } else { About::Nothing });
+            trace.span(self.name, spent.name(), start, is_busy);
         }
-        result
-    }
-
-    /// Runs `work`, a part of busy time, as a span `name` of the trace about the skycell `cell`; books nothing.
-    pub fn span<T>(&self, name: &'static str, cell: &str, work: impl FnOnce() -> T) -> T {
-        let Some(trace) = &self.trace else { return work() };
-        let start = Instant::now();
-        let result = work();
-        trace.span(self.name, name, start, About::Cell(cell));
         result
     }
 
@@ -227,16 +218,21 @@ mod tests {
     }
 
     #[test]
-    fn parts_of_busy_time_are_spans_of_the_stage_too() {
-        let trace = Arc::new(Trace::new());
+    fn busy_spans_of_the_trace_bear_their_skycell_and_waiting_ones_do_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("trace.json");
+        let trace = Arc::new(Trace::create(&path).unwrap());
         let progress = Progress::watched(None, Some(&trace));
         progress.saver.about("skycell.2556.080", 9);
-        progress.saver.time(Spent::Busy, || progress.saver.span("encode", "skycell.2556.080", || ()));
-        let json = trace.to_json();
+        progress.saver.time(Spent::WaitingForInput, || ());
+        progress.saver.time(Spent::Busy, || ());
+        trace.finish().unwrap();
+        let json: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
         let spans: Vec<_> = json["traceEvents"].as_array().unwrap().iter().filter(|event| event["ph"] == "X").collect();
         let names: Vec<_> = spans.iter().map(|span| (span["cat"].as_str(), span["name"].as_str())).collect();
-        assert_eq!(names, [(Some("saver"), Some("encode")), (Some("saver"), Some("busy"))]);
-        assert_eq!(spans[1]["args"]["bytes"], 9);
+        assert_eq!(names, [(Some("saver"), Some("waiting for input")), (Some("saver"), Some("busy"))]);
+        assert_eq!(spans[0].get("args"), None);
+        assert_eq!(spans[1]["args"], serde_json::json!({"name": "skycell.2556.080", "bytes": 9}));
     }
 
     #[test]
@@ -247,7 +243,6 @@ mod tests {
         for _ in 0..n {
             clock.time(Spent::Busy, || ());
             clock.about("skycell.2556.080", 1);
-            clock.span("decode", "skycell.2556.080", || ());
         }
         let each = (thread_cpu() - start) / n;
         // Two readings of two clocks; a cell takes a few of them and tens of milliseconds at least.

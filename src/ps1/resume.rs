@@ -9,8 +9,8 @@ use crate::skycell::{CELL_OVERLAP_PX, SkycellId};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// Rises whenever the same inputs and parameters give other pixels than before.
-const RECIPE_VERSION: u32 = 3;
+/// Rises whenever the same inputs and parameters give other pixels, or another record, than before.
+const RECIPE_VERSION: u32 = 4;
 
 /// Cells of one projection with the hashes of their contents, in the order (y, x).
 pub type Contents = Vec<(SkycellId, ContentHash)>;

@@ -4,7 +4,7 @@
 
 use ndarray::Array2;
 use serde_json::{Map, Value, json};
-use skycache_gpu::image::zarr::write_array;
+use skycache_gpu::image::zarr::stage_array;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -73,8 +73,12 @@ impl TestRoot {
         let mask = Array2::from_shape_fn(self.shape, |(row, column)| 1_u16 << ((row + 3 * column + seed) % 16));
         let mut attributes = Map::new();
         attributes.insert("header".to_owned(), json!(header_of(self.shape, y, x)));
-        write_array(&group.join(name), stored.view(), f32::NAN, &attributes).unwrap();
-        write_array(&group.join(format!("{name}_mask")), mask.view(), 0, &attributes).unwrap();
+        stage_array(&group.join(name), stored.view(), f32::NAN, &attributes)
+            .and_then(|staged| staged.publish(false))
+            .unwrap();
+        stage_array(&group.join(format!("{name}_mask")), mask.view(), 0, &attributes)
+            .and_then(|staged| staged.publish(false))
+            .unwrap();
     }
 
     /// `ps1` with these options added.

@@ -1,19 +1,26 @@
-//! Names of staged files and directories, and what processes that are gone left under such names.
+//! Names and locks of staged files and directories, and what processes that are gone left under such names.
 //!
-//! Making what has such a name, and publishing it, is left to the room above.
+//! Who makes something holds a lock on it, which ends with the process however that ends: what nobody has locked is a
+//! leftover. The lock is on the staged file or directory itself, so that nothing has to be cleared away before it is
+//! published. Making what has such a name, and publishing it, is left to the room above.
 
 use crate::error::{Error, Result};
-use std::fs;
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 /// What a staged name carries between the target's name and its owner.
 const MARK: &str = ".partial-";
 /// Most characters of the target's name that a staged name repeats; with four bytes each, and the owner's up to
 /// 120 bytes, the name stays within the 255 bytes of a file system.
 const MAX_NAME: usize = 30;
+/// Age from which what another machine staged may be a leftover: disks that machines share often keep locks to each
+/// of them, and nothing is in the making for so long.
+const FOREIGN_AGE: Duration = Duration::from_secs(24 * 3600);
 
 static COUNTER: AtomicU64 = AtomicU64::new(0);
 /// Tells this process from an earlier one of the same number, as process 1 of a container that was restarted.
@@ -28,10 +35,42 @@ pub(super) fn staged_name(target_name: &str) -> String {
     format!(".{name}{MARK}{}-{counter}-{:016x}-{}", std::process::id(), *TOKEN, host())
 }
 
-/// Removes what processes of this machine that are no longer alive left staged in `directory`.
+/// Locks what was just staged, for as long as the file that is returned lives; `None` if it is gone already, as
+/// another process took it for a leftover.
 ///
-/// Returns how many were removed. What other machines staged on a shared disk stays, as nobody here can tell
-/// whether their processes live.
+/// Where there are no locks it is only opened.
+pub(super) fn hold(path: &Path, is_dir: bool) -> io::Result<Option<File>> {
+    let file = match open(path, is_dir) {
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(None),
+        other => other?,
+    };
+    if let Err(TryLockError::WouldBlock) = file.try_lock() {
+        return Ok(None);
+    }
+    let held = file.metadata()?;
+    let is_there = fs::symlink_metadata(path).is_ok_and(|found| (found.dev(), found.ino()) == (held.dev(), held.ino()));
+    Ok(is_there.then_some(file))
+}
+
+/// Removes a file, or a directory with all in it, that others may be removing at the same time.
+pub(super) fn remove(path: &Path) -> io::Result<()> {
+    loop {
+        let found = match fs::symlink_metadata(path) {
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(()),
+            other => other?,
+        };
+        let removed = if found.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+        match removed {
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => {}
+            other => return other,
+        }
+    }
+}
+
+/// Removes what was left staged in `directory` by processes that are no longer alive.
+///
+/// Returns how many were removed. What another machine staged goes once it is a day old. Without locks the names
+/// tell: then what processes of this machine left goes, and what other machines staged stays.
 ///
 /// # Errors
 /// [`crate::ErrorKind::Io`] if the directory cannot be read or a leftover cannot be removed.
@@ -42,30 +81,48 @@ pub fn remove_stale(directory: &Path) -> Result<usize> {
         let entry = entry.map_err(refused)?;
         let name = entry.file_name();
         let Some(owner) = name.to_str().and_then(Owner::of) else { continue };
-        if owner.is_alive() {
-            continue;
-        }
         let path = entry.path();
         let is_dir = entry.file_type().map_err(refused)?.is_dir();
-        let removed = if is_dir { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
-        match removed {
-            Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
-                return Err(Error::io("remove a leftover", &path, cause));
+        let lock = open(&path, is_dir).map_err(TryLockError::Error).and_then(|file| file.try_lock().map(|()| file));
+        let is_left = match &lock {
+            Ok(file) => owner.is_here || age(file) >= FOREIGN_AGE,
+            Err(TryLockError::WouldBlock) => false,
+            Err(TryLockError::Error(_)) => owner.is_here && !owner.is_alive(),
+        };
+        if is_left {
+            // The lock is held until it is gone, so that a process that has only just made it notices.
+            match remove(&path) {
+                Ok(()) => count += 1,
+                // It may belong to somebody who has no account here.
+                Err(_) if !owner.is_here => {}
+                Err(cause) => return Err(Error::io("remove a leftover", &path, cause)),
             }
-            _ => count += 1,
         }
     }
     Ok(count)
 }
 
-/// The process of this machine that staged something.
+/// Opens what is staged so that it can be locked: some network file systems lock only what may be written.
+fn open(path: &Path, is_dir: bool) -> io::Result<File> {
+    OpenOptions::new().read(true).write(!is_dir).open(path)
+}
+
+/// Time since something changed last; none if the clocks disagree.
+fn age(file: &File) -> Duration {
+    let modified = file.metadata().and_then(|found| found.modified());
+    modified.ok().and_then(|modified| modified.elapsed().ok()).unwrap_or_default()
+}
+
+/// The process that staged something.
 struct Owner {
     pid: u32,
     token: u64,
+    /// Whether it is, or was, a process of a machine of this name.
+    is_here: bool,
 }
 
 impl Owner {
-    /// Who staged a file of this name; `None` for other names and for other machines.
+    /// Who staged a file of this name; `None` for other names.
     fn of(name: &str) -> Option<Self> {
         let (_, owner) = name.strip_prefix('.')?.rsplit_once(MARK)?;
         // The host comes last, as its name may hold hyphens.
@@ -74,9 +131,10 @@ impl Owner {
         parts.next()?.parse::<u64>().ok()?;
         let token = parts.next().filter(|token| token.len() == 16)?;
         let token = u64::from_str_radix(token, 16).ok()?;
-        (parts.next()? == host()).then_some(Self { pid, token })
+        Some(Self { pid, token, is_here: parts.next()? == host() })
     }
 
+    /// Whether there is such a process among those that can be seen from here.
     fn is_alive(&self) -> bool {
         if self.pid == std::process::id() {
             return self.token == *TOKEN;
@@ -102,37 +160,68 @@ mod tests {
         format!(".a.fits{MARK}{pid}-0-{token:016x}-{host}")
     }
 
-    #[test]
-    fn only_leftovers_of_dead_processes_of_this_machine_go() {
-        let dir = tempfile::tempdir().unwrap();
+    /// The number of a process that is gone.
+    fn dead() -> u32 {
         let mut child = std::process::Command::new("true").spawn().unwrap();
-        let dead = child.id();
         child.wait().unwrap();
-        let stale = [name_of(dead, 0, &host()), name_of(dead, u64::MAX, &host())];
-        fs::write(dir.path().join(&stale[0]), "").unwrap();
-        fs::create_dir(dir.path().join(&stale[1])).unwrap();
-        let kept = [
-            name_of(dead, 0, &format!("{}x", host())),
-            name_of(std::os::unix::process::parent_id(), 0, &host()),
-            staged_name("live"),
-            ".partial-notes".to_owned(),
-            format!(".a{MARK}{dead}-0-{}", host()),
-        ];
-        kept.iter().for_each(|name| fs::write(dir.path().join(name), "").unwrap());
-        assert_eq!(remove_stale(dir.path()).unwrap(), 2);
-        assert!(kept.iter().all(|name| dir.path().join(name).exists()));
-        assert!(!stale.iter().any(|name| dir.path().join(name).exists()));
+        child.id()
     }
 
     #[test]
-    fn leftovers_of_an_earlier_process_of_the_same_number_go() {
+    fn what_nobody_has_locked_goes_and_other_names_stay() {
         let dir = tempfile::tempdir().unwrap();
-        let earlier = dir.path().join(name_of(std::process::id(), !*TOKEN, &host()));
-        let own = dir.path().join(name_of(std::process::id(), *TOKEN, &host()));
-        fs::create_dir(&earlier).unwrap();
-        fs::create_dir(&own).unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let parent = std::os::unix::process::parent_id();
+        // Numbers of living processes are used again, by other processes and in other containers.
+        let stale = [name_of(dead(), 0, &host()), name_of(parent, 0, &host()), name_of(std::process::id(), 1, &host())];
+        fs::write(at(&stale[0]), "").unwrap();
+        fs::create_dir(at(&stale[1])).unwrap();
+        fs::create_dir_all(at(&stale[2]).join("c/0")).unwrap();
+        let kept = [".partial-notes".to_owned(), format!(".a{MARK}{parent}-0-{}", host()), "a.fits".to_owned()];
+        kept.iter().for_each(|name| fs::write(at(name), "").unwrap());
+        assert_eq!(remove_stale(dir.path()).unwrap(), 3);
+        assert!(kept.iter().all(|name| at(name).exists()));
+        assert!(!stale.iter().any(|name| at(name).exists()));
+    }
+
+    #[test]
+    fn what_a_process_that_cannot_be_seen_has_locked_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        // In the container of its owner the process has this number; here it has another.
+        let paths = [name_of(dead(), 0, &host()), name_of(dead(), 1, &host())].map(|name| dir.path().join(name));
+        fs::write(&paths[0], "").unwrap();
+        fs::create_dir(&paths[1]).unwrap();
+        let locks = [hold(&paths[0], false).unwrap().unwrap(), hold(&paths[1], true).unwrap().unwrap()];
+        assert_eq!(remove_stale(dir.path()).unwrap(), 0);
+        assert!(hold(&paths[1], true).unwrap().is_none(), "it is locked already");
+        drop(locks);
+        assert_eq!(remove_stale(dir.path()).unwrap(), 2);
+        assert!(hold(&paths[1], true).unwrap().is_none(), "it is gone");
+    }
+
+    #[test]
+    fn leftovers_of_other_machines_go_when_they_are_old() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(name_of(std::process::id(), *TOKEN, &format!("{}x", host())));
+        fs::create_dir(&path).unwrap();
+        assert_eq!(remove_stale(dir.path()).unwrap(), 0);
+        let old = std::time::SystemTime::now() - FOREIGN_AGE - Duration::from_secs(60);
+        File::open(&path).unwrap().set_modified(old).unwrap();
+        let lock = hold(&path, true).unwrap();
+        assert_eq!(remove_stale(dir.path()).unwrap(), 0);
+        drop(lock);
         assert_eq!(remove_stale(dir.path()).unwrap(), 1);
-        assert!(own.exists() && !earlier.exists());
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn without_locks_the_name_tells_who_lives() {
+        let owner = |pid: u32, token: u64| Owner::of(&name_of(pid, token, &host())).unwrap();
+        assert!(!owner(dead(), 0).is_alive());
+        assert!(owner(std::os::unix::process::parent_id(), 0).is_alive());
+        assert!(owner(std::process::id(), *TOKEN).is_alive());
+        assert!(!owner(std::process::id(), !*TOKEN).is_alive());
+        assert!(!Owner::of(&name_of(1, 0, "elsewhere.x")).unwrap().is_here);
     }
 
     #[test]

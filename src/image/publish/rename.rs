@@ -70,7 +70,7 @@ pub(super) fn replace_dir_in_steps(
         }
         // What stood there before the one that stands there now has been replaced by another process.
         if let Some(replaced) = old.take() {
-            fs::remove_dir_all(replaced)?;
+            super::leftover::remove(&replaced)?;
         }
         let aside = free_name();
         match fs::rename(to, &aside) {

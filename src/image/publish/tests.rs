@@ -121,6 +121,28 @@ fn a_staged_name_that_is_taken_is_passed_over() {
 }
 
 #[test]
+fn a_search_for_leftovers_takes_nothing_that_is_being_made() {
+    let dir = tempfile::tempdir().unwrap();
+    let n_found = std::sync::atomic::AtomicUsize::new(0);
+    let make = |count: usize| {
+        let (folder, file) = (dir.path().join(format!("folder-{count}")), dir.path().join(format!("file-{count}")));
+        let staged = Staged::dir(&folder).unwrap();
+        fs::write(staged.path().join("a"), "a").unwrap();
+        staged.expecting(1).publish(false).unwrap();
+        write_file(&file, b"b", false).unwrap();
+        assert_eq!(fs::read(file).unwrap(), b"b");
+    };
+    std::thread::scope(|scope| {
+        let maker = scope.spawn(|| (0..300).for_each(make));
+        while !maker.is_finished() {
+            // What was taken before it was locked is made again under another name.
+            n_found.fetch_add(remove_stale(dir.path()).unwrap(), std::sync::atomic::Ordering::Relaxed);
+        }
+    });
+    assert_eq!(names(dir.path()).len(), 600, "{n_found:?} were taken");
+}
+
+#[test]
 fn a_file_is_written_whole_and_replaced_only_if_asked() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a.png");

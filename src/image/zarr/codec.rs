@@ -10,16 +10,9 @@ pub enum Codec {
     /// zstd at a level, as zarr-python and the predecessor write it (level 3).
     Zstd { level: i32 },
     /// Blosc with zstd inside: the bytes of pixels are sorted by significance first.
-    BloscZstd { level: u8, shuffle: Shuffle },
+    BloscZstd { level: u8 },
     /// Blosc with LZ4 inside: faster and larger.
-    BloscLz4 { level: u8, shuffle: Shuffle },
-}
-
-/// What Blosc sorts before it compresses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Shuffle {
-    Bytes,
-    Bits,
+    BloscLz4 { level: u8 },
 }
 
 impl Default for Codec {
@@ -32,20 +25,16 @@ impl Default for Codec {
 impl Codec {
     /// The codec as the array's metadata spell it, for pixels of `type_size` bytes.
     pub(super) fn metadata(self, type_size: usize) -> Value {
-        let blosc = |name: &str, level: u8, shuffle: Shuffle| {
-            let shuffle = match shuffle {
-                Shuffle::Bytes => "shuffle",
-                Shuffle::Bits => "bitshuffle",
-            };
+        let blosc = |name: &str, level: u8| {
             // The block size decides the bytes; 0 leaves it to Blosc, which goes by level and type alone.
             json!({"name": "blosc", "configuration": {
-                "cname": name, "clevel": level, "shuffle": shuffle, "typesize": type_size, "blocksize": 0,
+                "cname": name, "clevel": level, "shuffle": "shuffle", "typesize": type_size, "blocksize": 0,
             }})
         };
         match self {
             Self::Zstd { level } => json!({"name": "zstd", "configuration": {"level": level, "checksum": false}}),
-            Self::BloscZstd { level, shuffle } => blosc("zstd", level, shuffle),
-            Self::BloscLz4 { level, shuffle } => blosc("lz4", level, shuffle),
+            Self::BloscZstd { level } => blosc("zstd", level),
+            Self::BloscLz4 { level } => blosc("lz4", level),
         }
     }
 }

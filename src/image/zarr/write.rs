@@ -3,41 +3,28 @@
 //! An [`Encoder`] knows an array's metadata and turns chunks into bytes, on any thread; a
 //! [`ChunkFolder`] puts bytes on the disk. Compression itself is zarrs'.
 
-use super::super::publish::{Staged, ensure_free};
+use super::super::publish::Staged;
 use super::{CHUNK_PX, Codec, ZarrPixel};
 use crate::error::{Error, ErrorKind, Result};
 use ndarray::{ArrayView2, ArrayViewMut2, s};
 use rayon::prelude::*;
 use serde_json::{Map, Value, json};
 use std::borrow::Cow;
+use std::fs;
+use std::io::{self, Write};
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use zarrs::array::{Array, ArrayBytes, ArrayToBytesCodecTraits, CodecOptions};
 
-/// Writes a Zarr v3 array at `dir`, which must be free; it appears whole or not at all.
+/// Stages a Zarr v3 array that is to be published at `dir`.
 ///
 /// Chunks are [`CHUNK_PX`] a side (less where the image is smaller), little-endian and zstd; a chunk that is
 /// `fill` everywhere is not written. Encoded on all threads; a signal stops it between chunks.
 ///
 /// # Errors
-/// [`ErrorKind::Exists`] if `dir` is there; [`ErrorKind::NoSpace`], [`ErrorKind::Io`] or
-/// [`ErrorKind::Interrupted`] if it cannot be finished.
-pub fn write_array<T: ZarrPixel>(
-    dir: &Path,
-    pixels: ArrayView2<T>,
-    fill: T,
-    attributes: &Map<String, Value>,
-) -> Result<()> {
-    ensure_free(dir, false)?;
-    let staged = stage_array(dir, pixels, fill, attributes)?;
-    staged.publish(false)
-}
-
-/// Writes a staged Zarr v3 array as [`write_array`] does, and leaves its publishing to the caller.
-///
-/// # Errors
-/// As [`write_array`].
+/// [`ErrorKind::NoSpace`], [`ErrorKind::Io`] or [`ErrorKind::Interrupted`] if it cannot be finished.
 pub fn stage_array<T: ZarrPixel>(
     dir: &Path,
     pixels: ArrayView2<T>,
@@ -192,29 +179,49 @@ impl<T: ZarrPixel> Encoder<T> {
 pub struct ChunkFolder {
     staged: Staged,
     target: PathBuf,
+    n_stored: AtomicUsize,
 }
 
 impl ChunkFolder {
     /// # Errors
     /// As [`Staged::dir`].
     pub fn new(target: &Path) -> Result<Self> {
-        Ok(Self { staged: Staged::dir(target)?, target: target.to_path_buf() })
+        let staged = Staged::dir(target)?;
+        fs::create_dir(staged.path().join("c"))
+            .map_err(|cause| Error::io("make the folder of chunks", target, cause))?;
+        Ok(Self { staged, target: target.to_path_buf(), n_stored: AtomicUsize::new(0) })
     }
 
-    /// Writes the file of a chunk.
+    /// Writes the file of a chunk, each chunk once.
     ///
     /// # Errors
-    /// [`ErrorKind::NoSpace`] or [`ErrorKind::Io`].
+    /// [`ErrorKind::NoSpace`] or [`ErrorKind::Io`]; [`ErrorKind::Missing`] if the folder was removed meanwhile.
     pub fn store(&self, index: [usize; 2], bytes: &[u8]) -> Result<()> {
-        let failed = |cause| Error::io("write a chunk", &self.target, cause);
         let folder = self.staged.path().join("c").join(index[0].to_string());
         let file = folder.join(index[1].to_string());
-        match std::fs::write(&file, bytes) {
-            Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => {
-                std::fs::create_dir_all(&folder).map_err(failed)?;
-                std::fs::write(&file, bytes).map_err(failed)
+        let written = match write_new(&file, bytes) {
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
+                self.make_row(&folder)?;
+                write_new(&file, bytes)
             }
-            other => other.map_err(failed),
+            other => other,
+        };
+        written.map_err(|cause| Error::io("write a chunk", &self.target, cause))?;
+        self.n_stored.fetch_add(1, Relaxed);
+        Ok(())
+    }
+
+    /// Makes the folder of a row of chunks. What it lies in is never made again: chunks stored before would be lost.
+    fn make_row(&self, folder: &Path) -> Result<()> {
+        match fs::create_dir(folder) {
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
+                Err(Error::new(ErrorKind::Missing, "the folder that the output is made in has vanished")
+                    .file(self.staged.path())
+                    .help("something else removed it: leave hidden folders alone while a run goes on, and run again"))
+            }
+            // Another thread has made it meanwhile.
+            Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            other => other.map_err(|cause| Error::io("make the folder of a row of chunks", &self.target, cause)),
         }
     }
 
@@ -223,7 +230,7 @@ impl ChunkFolder {
     /// # Errors
     /// As [`Self::store`].
     pub fn describe(&self, metadata: &str) -> Result<()> {
-        std::fs::write(self.staged.path().join("zarr.json"), metadata)
+        fs::write(self.staged.path().join("zarr.json"), metadata)
             .map_err(|cause| Error::io("write the array's metadata", &self.target, cause))
     }
 
@@ -232,8 +239,14 @@ impl ChunkFolder {
         self.staged.path()
     }
 
-    /// The array, still to be published.
+    /// The array, still to be published; that fails unless all files that were written are there.
     pub fn into_staged(self) -> Staged {
-        self.staged
+        // The chunks and `zarr.json`.
+        self.staged.expecting(self.n_stored.into_inner() + 1)
     }
+}
+
+/// Writes a file that must not be there yet.
+fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    fs::File::create_new(path)?.write_all(bytes)
 }
