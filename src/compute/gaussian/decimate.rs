@@ -5,7 +5,7 @@
 //! convolved along x at once, and what is left of it is a row of samples. Threads share the coarse
 //! rows in bands; neighbouring bands read a few rows of pixels twice.
 
-use super::coarse_row::RowTaps;
+use super::coarse_row::{LANES, RowTaps};
 use super::field::{Extension, Missing, Quantity, copy_flux, copy_validity};
 use super::mirror::{TILE, TileRow};
 use super::multirate::{Samples, Taps};
@@ -184,7 +184,7 @@ struct Band<'a> {
     /// The pixels of one tile in one period.
     tile_flux: Vec<TileRow>,
     tile_validity: Vec<TileRow>,
-    scratch: Vec<f32>,
+    scratch: Vec<[f32; LANES]>,
     samples: Vec<f64>,
 }
 
