@@ -4,8 +4,8 @@ use super::plan::Multirate;
 use multiversion::multiversion;
 use multiversion::target::target_cfg_f;
 
-/// Samples summed side by side.
-const SAMPLES: usize = 32;
+/// Pixels multiplied side by side for one sample.
+pub const LANES: usize = 8;
 
 /// Pixels interpolated side by side.
 const PIXELS: usize = 8;
@@ -15,8 +15,10 @@ const PIXELS: usize = 8;
 pub struct RowTaps {
     step_px: usize,
     width: usize,
-    /// `[period * step + phase]`: of the periods that a sample sees, from the first on.
-    decimate: Vec<f32>,
+    /// Of the pixels that a sample sees, from the first on, as many as fill all lanes.
+    decimate: Vec<[f32; LANES]>,
+    /// Of the last pixels that a sample sees; zero for those that [`RowTaps::decimate`] has already.
+    decimate_last: [f32; LANES],
     /// Of the samples in [`PIXELS`] neighbouring pixels: `[group * width + i][pixel]`.
     interpolate: Vec<[f64; PIXELS]>,
 }
@@ -26,13 +28,17 @@ impl RowTaps {
         let (step_px, width) = (plan.step_px, plan.width());
         // The first pixel that a sample sees is of the period that has the sample as its last.
         let tap = |pixel: usize| plan.decimate[pixel % step_px][width - 1 - pixel / step_px] as f32;
-        let decimate = (0..width * step_px).map(tap).collect();
+        let n_seen = width * step_px;
+        let n_in_lanes = n_seen / LANES * LANES;
+        let decimate = (0..n_in_lanes).step_by(LANES).map(|first| std::array::from_fn(|lane| tap(first + lane)));
+        let last = |lane: usize| n_seen - LANES + lane;
+        let decimate_last = std::array::from_fn(|lane| if last(lane) < n_in_lanes { 0.0 } else { tap(last(lane)) });
         let weight = |group: usize, i: usize| {
             std::array::from_fn(|pixel| plan.interpolate.get(group * PIXELS + pixel).map_or(0.0, |taps| taps[i]))
         };
         let groups = (0..step_px.div_ceil(PIXELS)).flat_map(|group| (0..width).map(move |i| (group, i)));
         let interpolate = groups.map(|(group, i)| weight(group, i)).collect();
-        Self { step_px, width, decimate, interpolate }
+        Self { step_px, width, decimate: decimate.collect(), decimate_last, interpolate }
     }
 
     /// Pixels from which `n_samples` can be made.
@@ -42,17 +48,9 @@ impl RowTaps {
 
     /// Makes samples; `pixels` begins with the first pixel that the first of them sees. `scratch` may
     /// hold anything, and does so afterwards.
-    pub fn decimate(&self, pixels: &[f32], samples: &mut [f64], scratch: &mut Vec<f32>) {
-        let n_periods = samples.len() + self.width - 1;
-        // Whole groups of samples are summed, also beyond the last.
-        let stride = samples.len().next_multiple_of(SAMPLES) + self.width;
-        scratch.resize(self.step_px * stride, 0.0);
-        for (phase, to) in scratch.chunks_exact_mut(stride).enumerate() {
-            for (to, from) in to[..n_periods].iter_mut().zip(pixels[phase..].iter().step_by(self.step_px)) {
-                *to = *from;
-            }
-        }
-        decimate(&self.decimate, self.step_px, scratch, stride, samples);
+    pub fn decimate(&self, pixels: &[f32], samples: &mut [f64], scratch: &mut Vec<[f32; LANES]>) {
+        scratch.resize(samples.len(), [0.0; LANES]);
+        decimate(self, pixels, scratch, samples);
     }
 
     /// Length of a row into which `n_periods` can be interpolated: more than their pixels.
@@ -66,26 +64,36 @@ impl RowTaps {
     }
 }
 
-/// Sums samples of which each is a neighbour of the last: pixels of one phase lie side by side in `phases`.
+/// Every sample is one dot product with the pixels it sees: in lanes of f32, which are added in f64.
+/// That is a loop of its own: where a compiler sees both together, it takes the lanes apart.
 #[multiversion(targets("x86_64+avx512f+avx512vl+fma", "x86_64+avx2+fma", "aarch64+neon"))]
-fn decimate(taps: &[f32], step_px: usize, phases: &[f32], stride: usize, samples: &mut [f64]) {
-    for (group, to) in samples.chunks_mut(SAMPLES).enumerate() {
-        let mut sums = [0.0_f64; SAMPLES];
-        for (period, taps) in taps.chunks_exact(step_px).enumerate() {
-            let mut of_period = [0.0_f32; SAMPLES];
-            for (tap, phase) in taps.iter().zip(phases[group * SAMPLES + period..].chunks(stride)) {
-                let pixels: &[f32; SAMPLES] = phase[..SAMPLES].try_into().expect("the slice has this length");
-                for (sum, pixel) in of_period.iter_mut().zip(pixels) {
-                    *sum = if target_cfg_f!(any(target_feature = "fma", target_arch = "aarch64")) {
-                        tap.mul_add(*pixel, *sum)
-                    } else {
-                        *sum + tap * pixel
-                    };
-                }
-            }
-            sums.iter_mut().zip(of_period).for_each(|(sum, of_period)| *sum += f64::from(of_period));
+fn decimate(taps: &RowTaps, pixels: &[f32], in_lanes: &mut [[f32; LANES]], samples: &mut [f64]) {
+    let n_seen = taps.width * taps.step_px;
+    const FUSED: bool = target_cfg_f!(any(target_feature = "fma", target_arch = "aarch64"));
+    for (i, to) in in_lanes.iter_mut().enumerate() {
+        let seen = &pixels[i * taps.step_px..][..n_seen];
+        let mut sums = [0.0_f32; LANES];
+        for (taps, pixels) in taps.decimate.iter().zip(seen.as_chunks::<LANES>().0) {
+            add_products::<FUSED>(&mut sums, taps, pixels);
         }
-        to.copy_from_slice(&sums[..to.len()]);
+        let last = seen.last_chunk::<LANES>().expect("a sample sees more pixels");
+        add_products::<FUSED>(&mut sums, &taps.decimate_last, last);
+        *to = sums;
+    }
+    for (to, sums) in samples.iter_mut().zip(in_lanes) {
+        let mut wide = [0.0_f64; LANES / 2];
+        for (lane, wide) in wide.iter_mut().enumerate() {
+            *wide = f64::from(sums[lane]) + f64::from(sums[lane + LANES / 2]);
+        }
+        *to = (wide[0] + wide[2]) + (wide[1] + wide[3]);
+    }
+}
+
+#[inline(always)]
+fn add_products<const FUSED: bool>(sums: &mut [f32; LANES], taps: &[f32; LANES], pixels: &[f32; LANES]) {
+    for lane in 0..LANES {
+        let (tap, pixel) = (taps[lane], pixels[lane]);
+        sums[lane] = if FUSED { tap.mul_add(pixel, sums[lane]) } else { sums[lane] + tap * pixel };
     }
 }
 
@@ -128,7 +136,7 @@ mod tests {
             for n_samples in [1, 5, 32, 33, 70] {
                 let pixels: Vec<f32> = (0..taps.n_pixels_for(n_samples)).map(|i| ((i * 7) % 13) as f32).collect();
                 let mut samples = vec![0.0; n_samples];
-                taps.decimate(&pixels, &mut samples, &mut vec![f32::NAN; 3]);
+                taps.decimate(&pixels, &mut samples, &mut vec![[f32::NAN; LANES]; 3]);
                 for (i, found) in samples.iter().enumerate() {
                     let weight = |at: usize| plan.decimate[at % step][width - 1 - at / step];
                     let expected: f64 = (0..width * step).map(|at| weight(at) * f64::from(pixels[i * step + at])).sum();

@@ -5,11 +5,10 @@
 //! convolved along x at once, and what is left of it is a row of samples. Threads share the coarse
 //! rows in bands; neighbouring bands read a few rows of pixels twice.
 
-use super::coarse_row::RowTaps;
+use super::coarse_row::{LANES, RowTaps};
 use super::field::{Extension, Missing, Quantity, copy_flux, copy_validity};
-use super::memory_hints::prefetch;
+use super::mirror::{TILE, TileRow};
 use super::multirate::{Samples, Taps};
-use super::weighted_rows::TILE;
 use super::{EdgeRule, sums};
 use ndarray::{Array2, ArrayView2, ArrayViewMut2, Axis};
 use rayon::prelude::*;
@@ -17,9 +16,6 @@ use std::ops::Range;
 
 /// Added to row lengths, so that rows do not lie a multiple of 4 KiB apart and share cache lines.
 const SKEW: usize = 16;
-
-/// From row to row of the pixels of one tile.
-const TILE_STRIDE: usize = TILE + SKEW;
 
 /// Coarse rows, (count with halo of y, count of x): all that is needed of a plane.
 pub struct CoarseRows {
@@ -122,16 +118,17 @@ impl<'a> Source<'a> {
         Quantity::Flux.extension(self.edge).source(y, self.plane.nrows())
     }
 
+    /// A row of the plane, up to the last column that is read.
     fn pixels(&self, y: usize) -> &[f32] {
-        self.plane.row(y).to_slice().expect("planes to be blurred have contiguous rows")
+        &self.plane.row(y).to_slice().expect("planes to be blurred have contiguous rows")[..self.columns.end]
     }
 }
 
 fn all_valid(taps: &Taps) -> Vec<f32> {
     let (step, width) = (taps.plan.step_px, taps.plan.width());
-    let starts: Vec<usize> = (0..step.max(width)).map(|row| row * TILE).collect();
+    let starts: Vec<usize> = (0..width).map(|row| row * TILE).collect();
     let mut sums = vec![0.0; width * TILE];
-    taps.decimate_rows.set(&vec![1.0; step * TILE], &starts[..step], &mut sums, &starts[..width]);
+    taps.decimate_rows.add(&vec![&[1.0; TILE]; step], 0, &mut sums, &starts);
     sums.into_iter().step_by(TILE).collect()
 }
 
@@ -185,24 +182,21 @@ struct Band<'a> {
     flux: Ring,
     validity: Option<Ring>,
     /// The pixels of one tile in one period.
-    tile_flux: Vec<f32>,
-    tile_validity: Vec<f32>,
-    tile_starts: Vec<usize>,
-    scratch: Vec<f32>,
+    tile_flux: Vec<TileRow>,
+    tile_validity: Vec<TileRow>,
+    scratch: Vec<[f32; LANES]>,
     samples: Vec<f64>,
 }
 
 impl<'a> Band<'a> {
     fn new(source: &'a Source<'a>) -> Self {
-        let tile_starts: Vec<usize> = (0..source.taps.plan.step_px).map(|phase| phase * TILE_STRIDE).collect();
-        let tile = vec![0.0; tile_starts.len() * TILE_STRIDE];
+        let tile = vec![[0.0; TILE]; source.taps.plan.step_px];
         Self {
             source,
             flux: Ring::new(source, Quantity::Flux),
             validity: source.with_validity.then(|| Ring::new(source, Quantity::Validity)),
             tile_flux: tile.clone(),
             tile_validity: tile,
-            tile_starts,
             scratch: Vec::new(),
             samples: vec![0.0; source.samples_x.count_with_halo],
         }
@@ -250,64 +244,73 @@ impl<'a> Band<'a> {
         if rows.iter().all(Option::is_none) && !beyond_counts {
             return;
         }
-        let pixels: Vec<&[f32]> = rows.iter().map(|y| y.map_or(&source.beyond[..], |y| source.pixels(y))).collect();
-        let next = (1..=plan.step_px).map(|phase| source.row(first_px + (plan.step_px - 1 + phase) as i64));
-        let next: Vec<&[f32]> = next.flatten().map(|y| source.pixels(y)).collect();
+        let beyond = &source.beyond[..source.columns.end];
+        let pixels: Vec<&[f32]> = rows.iter().map(|y| y.map_or(beyond, |y| source.pixels(y))).collect();
+        let below = (1..=plan.step_px).map(|phase| source.row(first_px + (plan.step_px - 1 + phase) as i64));
+        let below: Vec<&[f32]> = below.flatten().map(|y| source.pixels(y)).collect();
         let samples = (0..plan.width() as i64).map(|i| period + plan.first_sample as i64 + i);
         let starts: Vec<usize> = samples.map(|sample| self.flux.start(sample) + source.first_column).collect();
         let mut row_starts = starts.clone();
+        let mut tile: Vec<&TileRow> = whole_tile(&pixels, source.columns.start).collect();
+        let mut next = Vec::with_capacity(tile.len());
         for x in source.columns.clone().step_by(TILE) {
-            let columns = x..source.columns.end.min(x + TILE);
             for (to, start) in row_starts.iter_mut().zip(&starts) {
                 *to = start + x - source.columns.start;
             }
-            let some_missing = self.read_tile(&rows, &pixels, columns);
             // The next tile comes while this one is summed.
-            let ahead = x + TILE;
-            if ahead < source.columns.end {
-                fetch(&pixels, ahead..source.columns.end.min(ahead + TILE));
-            } else {
-                fetch(&next, source.columns.start..source.columns.end.min(source.columns.start + TILE));
+            next.clear();
+            match x + TILE {
+                ahead if ahead < source.columns.end => next.extend(whole_tile(&pixels, ahead)),
+                _ => next.extend(whole_tile(&below, source.columns.start)),
             }
-            let decimate = &source.taps.decimate_rows;
-            decimate.add(&self.tile_flux, &self.tile_starts, &mut self.flux.rows, &row_starts);
-            match &mut self.validity {
-                Some(ring) if some_missing => {
-                    decimate.add(&self.tile_validity, &self.tile_starts, &mut ring.rows, &row_starts);
-                }
-                Some(ring) => {
-                    for (start, sum) in row_starts.iter().zip(&source.all_valid) {
-                        ring.rows[*start..start + TILE].iter_mut().for_each(|to| *to += sum);
-                    }
-                }
-                None => {}
-            }
+            let columns = x..source.columns.end.min(x + TILE);
+            self.add_tile(&rows, &pixels, columns, (&tile, &next), &row_starts);
+            std::mem::swap(&mut tile, &mut next);
         }
     }
 
-    /// Reads one tile; returns whether validity is not 1 everywhere in it.
-    fn read_tile(&mut self, rows: &[Option<usize>], pixels: &[&[f32]], x: Range<usize>) -> bool {
+    /// Adds the columns `x` of a period's rows, which are `tile` if they fill one.
+    fn add_tile(
+        &mut self,
+        rows: &[Option<usize>],
+        pixels: &[&[f32]],
+        x: Range<usize>,
+        (tile, next): (&[&TileRow], &[&TileRow]),
+        starts: &[usize],
+    ) {
         let source = self.source;
-        let beyond = Quantity::Validity.extension(source.edge).constant();
-        let found_missing = copy_flux(pixels, x.clone(), &mut self.tile_flux, TILE_STRIDE);
-        let mut some_missing = found_missing;
-        for (y, pixels) in rows.iter().zip(pixels) {
-            match y {
-                Some(y) if found_missing => source.missing.mark(*y, pixels, x.clone()),
-                Some(_) => {}
-                None => some_missing |= beyond == 0.0,
+        let gather = &source.taps.decimate_rows;
+        let flux = &mut self.flux.rows;
+        let n_added = if tile.is_empty() { 0 } else { gather.add_while_finite(tile, next, flux, starts) };
+        let mut found_missing = false;
+        if n_added < TILE {
+            found_missing = copy_flux(pixels, x.clone(), self.tile_flux.as_flattened_mut(), TILE);
+            gather.add(&self.tile_flux.iter().collect::<Vec<_>>(), n_added, flux, starts);
+        }
+        if found_missing {
+            for (y, pixels) in rows.iter().zip(pixels) {
+                if let Some(y) = y {
+                    source.missing.mark(*y, pixels, x.clone());
+                }
             }
         }
-        if some_missing && source.with_validity {
-            for ((y, pixels), to) in rows.iter().zip(pixels).zip(self.tile_validity.chunks_mut(TILE_STRIDE)) {
+        let Some(ring) = &mut self.validity else { return };
+        let beyond = Quantity::Validity.extension(source.edge).constant();
+        if found_missing || (beyond == 0.0 && rows.iter().any(Option::is_none)) {
+            for ((y, pixels), to) in rows.iter().zip(pixels).zip(&mut self.tile_validity) {
                 let to = &mut to[..x.len()];
                 if y.is_some() { copy_validity(&pixels[x.clone()], to) } else { to.fill(beyond) }
             }
+            gather.add(&self.tile_validity.iter().collect::<Vec<_>>(), 0, &mut ring.rows, starts);
+        } else {
+            for (start, sum) in starts.iter().zip(&source.all_valid) {
+                ring.rows[*start..start + TILE].iter_mut().for_each(|to| *to += sum);
+            }
         }
-        some_missing
     }
 }
 
-fn fetch(rows: &[&[f32]], x: Range<usize>) {
-    rows.iter().for_each(|row| prefetch(&row[x.clone()]));
+/// The columns from `x` on that fill a tile; nothing if there are fewer.
+fn whole_tile<'p>(rows: &[&'p [f32]], x: usize) -> impl Iterator<Item = &'p TileRow> {
+    rows.iter().filter_map(move |row| row.get(x..x + TILE)?.try_into().ok())
 }

@@ -14,10 +14,12 @@ pub mod psf;
 mod coarse_row;
 mod decimate;
 mod finish;
+mod gather;
 mod memory_hints;
+mod mirror;
 mod multirate_taps;
+mod spread;
 mod sums;
-mod weighted_rows;
 
 pub use convolution::Convolution;
 pub use plan::Plan;

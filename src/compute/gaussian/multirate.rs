@@ -9,8 +9,10 @@
 use super::coarse_row::RowTaps;
 use super::decimate::CoarseRows;
 use super::field::Missing;
+use super::gather::Gather;
+use super::mirror::{TILE, TileRow};
 use super::plan::Multirate;
-use super::weighted_rows::{TILE, WeightedRows};
+use super::spread::Spread;
 use super::{BlurredRows, EdgeRule, RowWalk, Window, sums};
 use ndarray::{Array2, ArrayView2};
 use rayon::prelude::*;
@@ -20,16 +22,16 @@ use std::ops::Range;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Taps {
     pub plan: Multirate,
-    pub decimate_rows: WeightedRows,
+    pub decimate_rows: Gather,
     pub along_row: RowTaps,
-    interpolate_rows: WeightedRows,
+    interpolate_rows: Spread,
 }
 
 impl Taps {
     pub fn new(plan: Multirate) -> Self {
         let (step, width) = (plan.step_px, plan.width());
-        let decimate_rows = WeightedRows::new(width, step, |sample, phase| plan.decimate[phase][sample]);
-        let interpolate_rows = WeightedRows::new(step, width, |phase, sample| plan.interpolate[phase][sample]);
+        let decimate_rows = Gather::new(width, step, |sample, phase| plan.decimate[phase][sample]);
+        let interpolate_rows = Spread::new(step, width, |phase, sample| plan.interpolate[phase][sample]);
         Self { decimate_rows, along_row: RowTaps::new(&plan), interpolate_rows, plan }
     }
 }
@@ -192,9 +194,14 @@ impl RowWalk for Walk<'_> {
         }
         let column = (x.start as i64 - self.first_column) as usize;
         let starts: Vec<usize> = rows.map(|row| self.start(row) + column).collect();
-        let out_starts: Vec<usize> = (0..plan.step_px).map(|phase| phase * stride).collect();
+        let mut tile_rows: Vec<&TileRow> = Vec::with_capacity(starts.len());
         for tile in (0..x.len()).step_by(TILE) {
-            taps.interpolate_rows.set(&self.ring[tile..], &starts, &mut out[tile..], &out_starts);
+            let row = |start: &usize| -> &TileRow {
+                self.ring[start + tile..][..TILE].try_into().expect("the slice has this length")
+            };
+            tile_rows.clear();
+            tile_rows.extend(starts.iter().map(row));
+            taps.interpolate_rows.set(&tile_rows, &mut out[tile..], stride);
         }
     }
 }

@@ -85,21 +85,20 @@ impl Candidate {
         pixels + decimate_rows + blur + interpolate_rows
     }
 
-    /// Position of sample 0 in pixels: with an odd width samples lie in the middle of a period, so that each
-    /// pixel of a period touches the same samples.
+    /// Position of sample 0 in pixels: in the middle of a period with an odd width, between two periods
+    /// with an even one. So each pixel of a period touches the same samples, and the taps of a period are
+    /// their own mirror image.
     fn offset_px(&self) -> f64 {
-        if self.width.is_multiple_of(2) { 0.0 } else { (self.step_px as f64 - 1.0) / 2.0 }
+        if self.width.is_multiple_of(2) { -0.5 } else { (self.step_px as f64 - 1.0) / 2.0 }
     }
 
     fn first_sample(&self) -> isize {
         -((self.width as isize - 1) / 2)
     }
 
-    /// Twice the farthest a pixel may lie from a sample that it touches: the next whole or half pixel is
-    /// outside of the taper.
+    /// Twice the farthest a pixel may lie from a sample that it touches: the next one is outside of the taper.
     fn double_reach_px(&self) -> usize {
-        let length = self.width * self.step_px;
-        if self.width.is_multiple_of(2) { length - 2 } else { length - 1 }
+        self.width * self.step_px - 1
     }
 
     /// Samples to each side that the taps of step 2 may reach; `None` if the tapers alone fill the radius.

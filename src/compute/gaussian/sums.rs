@@ -95,19 +95,36 @@ fn of_any_rows<T: Copy, const FUSED: bool>(rows: &[&[T]], weights: &[f64], start
 where
     f64: From<T>,
 {
-    for (group, to) in out.chunks_mut(LANES).enumerate() {
-        let x = group * LANES;
-        let mut sums = [start; LANES];
-        // The length of a whole group is a constant: its sums stay in registers.
-        let n = if to.len() == LANES { LANES } else { to.len() };
-        for (row, weight) in rows.iter().zip(weights) {
-            for (sum, value) in sums.iter_mut().zip(&row[x..x + n]) {
-                let value = f64::from(*value);
-                *sum = if FUSED { weight.mul_add(value, *sum) } else { *sum + weight * value };
-            }
-        }
-        to.copy_from_slice(&sums[..n]);
+    let (groups, rest) = out.as_chunks_mut::<LANES>();
+    let x_of_rest = groups.len() * LANES;
+    for (group, to) in groups.iter_mut().enumerate() {
+        *to = of_columns::<T, FUSED, LANES>(rows, weights, start, group * LANES);
     }
+    for (i, to) in rest.iter_mut().enumerate() {
+        [*to] = of_columns::<T, FUSED, 1>(rows, weights, start, x_of_rest + i);
+    }
+}
+
+/// The number of columns is a constant: their sums stay in registers.
+#[inline(always)]
+fn of_columns<T: Copy, const FUSED: bool, const N: usize>(
+    rows: &[&[T]],
+    weights: &[f64],
+    start: f64,
+    x: usize,
+) -> [f64; N]
+where
+    f64: From<T>,
+{
+    let mut sums = [start; N];
+    for (row, weight) in rows.iter().zip(weights) {
+        let values: &[T; N] = row[x..x + N].try_into().expect("the slice has this length");
+        for (sum, value) in sums.iter_mut().zip(values) {
+            let value = f64::from(*value);
+            *sum = if FUSED { weight.mul_add(value, *sum) } else { *sum + weight * value };
+        }
+    }
+    sums
 }
 
 #[cfg(test)]
