@@ -1,20 +1,16 @@
-//! A number of bytes that cells in flight are charged to.
+//! A number of bytes that skycells in flight are charged to.
 //!
-//! Cells are charged in the order in which the assembler wants them, and two may always be in
-//! flight: while one is placed the next is made.
+//! Two may always be in flight, in the order in which they are asked for: while one is placed, or
+//! written, the next is made.
 
 use crate::error::Result;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Cells that are let through however small the budget: one to place, and one to make.
-pub const MIN_CELLS_IN_FLIGHT: usize = 2;
+/// Cells that are let in however small the budget.
+pub const CELLS_IN_FLIGHT: usize = 2;
 
-/// Cells that are let through however large the budget: more would not be read faster, since the
-/// tiles of a cell are read side by side.
-pub const MAX_CELLS_IN_FLIGHT: usize = 3;
-
-/// The budget of all cells between reader and assembler.
+/// The budget of all cells in flight.
 pub struct Budget {
     cap_bytes: u64,
     state: Mutex<State>,
@@ -44,18 +40,13 @@ impl Budget {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until `bytes` fit and fewer than [`MAX_CELLS_IN_FLIGHT`] cells are in flight, or fewer
-    /// than [`MIN_CELLS_IN_FLIGHT`] are.
+    /// Waits until `bytes` fit, or fewer than [`CELLS_IN_FLIGHT`] cells are in flight.
     ///
     /// # Errors
     /// What `still_wanted` says; it is asked several times a second.
     pub fn charge(self: &Arc<Self>, bytes: u64, still_wanted: &dyn Fn() -> Result<()>) -> Result<Charge> {
         let mut state = self.lock();
-        let must_wait = |state: &State| {
-            state.n_cells >= MAX_CELLS_IN_FLIGHT
-                || (state.n_cells >= MIN_CELLS_IN_FLIGHT && state.used_bytes + bytes > self.cap_bytes)
-        };
-        while must_wait(&state) {
+        while state.n_cells >= CELLS_IN_FLIGHT && state.used_bytes + bytes > self.cap_bytes {
             still_wanted()?;
             let waited = self.changed.wait_timeout(state, Duration::from_millis(100));
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
@@ -106,26 +97,19 @@ mod tests {
     use crate::error::{Error, ErrorKind};
 
     #[test]
-    fn two_cells_pass_any_budget_and_the_third_waits() {
-        let budget = Budget::new(10);
+    fn two_cells_pass_any_budget_and_the_third_waits_for_room() {
+        let budget = Budget::new(120);
         let wanted = || Ok(());
         let first = budget.charge(100, &wanted).unwrap();
         let second = budget.charge(100, &wanted).unwrap();
         let tired = || Err(Error::new(ErrorKind::Interrupted, "tired of waiting"));
         assert!(budget.charge(1, &tired).is_err());
         drop(first);
-        assert!(budget.charge(100, &tired).is_ok());
-        drop(second);
-        assert_eq!((budget.used_bytes(), budget.peak_bytes()), (0, 200));
-    }
-
-    #[test]
-    fn no_budget_lets_more_than_a_few_cells_in() {
-        let budget = Budget::new(u64::MAX);
-        let tired = || Err(Error::new(ErrorKind::Interrupted, "tired of waiting"));
-        let mut charges: Vec<Charge> = (0..MAX_CELLS_IN_FLIGHT).map(|_| budget.charge(1, &tired).unwrap()).collect();
+        let third = budget.charge(10, &tired).unwrap();
+        let fourth = budget.charge(10, &tired).unwrap();
         assert!(budget.charge(1, &tired).is_err());
-        charges.pop();
-        assert!(budget.charge(1, &tired).is_ok());
+        assert_eq!((budget.used_bytes(), budget.peak_bytes()), (120, 200));
+        drop((second, third, fourth));
+        assert_eq!(budget.used_bytes(), 0);
     }
 }

@@ -41,8 +41,9 @@ const ALL_CORES_BUSY: f64 = 0.85;
 const HOLDS_UP: f64 = 0.6;
 
 impl Figures {
-    /// What was used since `cpu_before`; reading and computing have `n_threads` threads each.
-    pub fn of(progress: &Progress, n_threads: usize, seconds: f64, cpu_before: Duration) -> Self {
+    /// What was used since `cpu_before`; reading and computing have `n_threads` threads each. `budget_binds`: whether a
+    /// larger memory budget would let more in.
+    pub fn of(progress: &Progress, n_threads: usize, budget_binds: bool, seconds: f64, cpu_before: Duration) -> Self {
         let clocks = [&progress.reader, &progress.preprocessor, &progress.assembler, &progress.saver];
         let stages = clocks.map(super::progress::StageClock::figures);
         let cpu_seconds = process_cpu().saturating_sub(cpu_before).as_secs_f64();
@@ -53,13 +54,20 @@ impl Figures {
             stages: serde_json::Value::Object(by_name.collect()),
             cpu_seconds,
             shared_cpu_seconds,
-            limited_by: limited_by(&stages, n_threads.max(1), n_cores, seconds, cpu_seconds),
+            limited_by: limited_by(&stages, n_threads.max(1), n_cores, budget_binds, seconds, cpu_seconds),
         }
     }
 }
 
 /// Which part of a run the others waited for, as a sentence without a full stop.
-fn limited_by(stages: &[StageFigures; 4], n_threads: usize, n_cores: usize, seconds: f64, cpu_seconds: f64) -> String {
+fn limited_by(
+    stages: &[StageFigures; 4],
+    n_threads: usize,
+    n_cores: usize,
+    budget_binds: bool,
+    seconds: f64,
+    cpu_seconds: f64,
+) -> String {
     let seconds = seconds.max(1e-9);
     let percent = |part: f64| (100.0 * part).round().min(100.0);
     let part_of_cores = cpu_seconds / (seconds * n_cores as f64);
@@ -80,8 +88,9 @@ fn limited_by(stages: &[StageFigures; 4], n_threads: usize, n_cores: usize, seco
         };
         return format!("computing: {n_cores} cores were {} % busy, most of it with {most}", percent(part_of_cores));
     }
-    let waited_for_memory = stages[0].waiting_for_input / (seconds * n_threads as f64);
-    if waited_for_memory >= HOLDS_UP && part < HOLDS_UP {
+    // For a cell's share of the budget, and for a tile's buffer.
+    let waited_for_memory = (stages[0].waiting_for_input + stages[0].waiting_for_output) / (seconds * n_threads as f64);
+    if budget_binds && waited_for_memory >= HOLDS_UP && part < HOLDS_UP {
         return format!(
             "the memory budget: the reader waited {} % of the time for room; a larger --memory-budget helps",
             percent(waited_for_memory)
@@ -117,20 +126,24 @@ mod tests {
         for (index, name) in STAGES.iter().enumerate() {
             // Two threads for each stage but the last: 18 s of 20.
             let busy = if index < 3 { 18.0 } else { 9.0 };
-            let text = limited_by(&stages(|stages| stages[index].busy = busy), 2, 4, 10.0, 5.0);
+            let text = limited_by(&stages(|stages| stages[index].busy = busy), 2, 4, true, 10.0, 5.0);
             assert!(text.starts_with(&format!("the {name}: busy 90 %")), "{text}");
         }
     }
 
     #[test]
     fn full_cores_a_full_budget_and_nothing_to_do_are_named() {
-        let text = limited_by(&stages(|stages| stages[1].cpu = 30.0), 2, 4, 10.0, 39.0);
+        let text = limited_by(&stages(|stages| stages[1].cpu = 30.0), 2, 4, true, 10.0, 39.0);
         assert!(text.contains("4 cores were 98 %") && text.contains("the preprocessor"), "{text}");
-        let text = limited_by(&stages(|_| ()), 2, 4, 10.0, 39.0);
+        let text = limited_by(&stages(|_| ()), 2, 4, true, 10.0, 39.0);
         assert!(text.contains("blur"), "{text}");
-        let text = limited_by(&stages(|stages| stages[0].waiting_for_input = 19.0), 2, 4, 10.0, 9.0);
+        let waiting = stages(|stages| stages[0].waiting_for_input = 19.0);
+        let text = limited_by(&waiting, 2, 4, true, 10.0, 9.0);
         assert!(text.contains("--memory-budget"), "{text}");
-        let text = limited_by(&stages(|stages| stages.iter_mut().for_each(|stage| stage.items = 0)), 2, 4, 10.0, 9.0);
+        let text = limited_by(&waiting, 2, 4, false, 10.0, 9.0);
+        assert!(!text.contains("--memory-budget"), "{text}");
+        let text =
+            limited_by(&stages(|stages| stages.iter_mut().for_each(|stage| stage.items = 0)), 2, 4, true, 10.0, 9.0);
         assert!(text.contains("nothing"), "{text}");
     }
 

@@ -1,9 +1,9 @@
 //! What memory a run takes: one model, of which `--memory-budget` and the estimate of `ps1 plan` are made.
 //!
-//! Everything that exists at once has a term here. Cells in flight are charged to what the other
-//! terms leave ([`super::budget`]), and are the only term that a larger budget makes larger.
+//! Everything that exists at once has a term here. The compressed tiles on their way are the only
+//! term that a larger budget makes larger.
 
-use super::budget::{self, MAX_CELLS_IN_FLIGHT, MIN_CELLS_IN_FLIGHT};
+use super::budget::{self, CELLS_IN_FLIGHT};
 use super::legacy::LegacyRows;
 use super::plan::{Plan, Projection, Task};
 use super::schedule::Schedule;
@@ -26,6 +26,10 @@ const MIN_TILES: usize = 2;
 /// Compressed tiles a thread, however large the budget.
 const TILES_A_THREAD: usize = 2;
 
+fn most_tiles(n_threads: usize) -> usize {
+    MIN_TILES.max(TILES_A_THREAD * n_threads)
+}
+
 /// Bytes of a pixel of the rows.
 const PIXEL_BYTES: u64 = size_of::<f32>() as u64;
 
@@ -44,19 +48,10 @@ pub struct Memory {
     pub smallest_budget_bytes: u64,
     /// The most that is expected to be used within the budget.
     pub predicted_peak_bytes: u64,
-    /// Of the budget, what is used whatever the number of cells in flight.
+    /// Of the budget, what is used besides the cells in flight.
     pub fixed_bytes: u64,
     /// Compressed tiles that may be on their way from readers to preprocessors.
     pub tiles_in_flight: usize,
-}
-
-/// What stages 1 and 2 may hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Allowance {
-    /// For cells in flight.
-    pub cells_bytes: u64,
-    /// Compressed tiles.
-    pub n_tiles: usize,
 }
 
 /// The terms that do not depend on how many cells are in flight, in bytes; each is that of the projection
@@ -93,35 +88,30 @@ impl Plan {
         let budget_bytes = options.memory_budget.map_or_else(budget::default_bytes, |size| size.0);
         let terms = Terms::of(self, options).all();
         let fixed = |n_tiles: usize| terms + self.decoding_bytes(n_tiles, options.n_threads);
-        let largest = self.largest_cells();
-        let cells = |n_cells: usize| largest.iter().take(n_cells).sum::<u64>();
-        let least = cells(MIN_CELLS_IN_FLIGHT);
+        let (cells, largest) = self.bytes_in_flight();
         // Whole MiB, so that the advice, typed back, is accepted.
-        let smallest_budget_bytes = (fixed(MIN_TILES) + least).next_multiple_of(1 << 20);
-        let fits = |n_tiles: &usize| fixed(*n_tiles) + least <= budget_bytes;
-        let most_tiles = MIN_TILES.max(TILES_A_THREAD * options.n_threads);
-        let tiles_in_flight = (MIN_TILES..=most_tiles).rev().find(fits).unwrap_or(MIN_TILES);
+        let smallest_budget_bytes = (fixed(MIN_TILES) + cells).next_multiple_of(1 << 20);
+        let fits = |n_tiles: &usize| fixed(*n_tiles) + cells <= budget_bytes;
+        let tiles_in_flight = (MIN_TILES..=most_tiles(options.n_threads)).rev().find(fits).unwrap_or(MIN_TILES);
         let fixed_bytes = fixed(tiles_in_flight);
-        let fits = |n_cells: &usize| fixed_bytes + cells(*n_cells) <= budget_bytes;
-        let n_cells = (MIN_CELLS_IN_FLIGHT..=MAX_CELLS_IN_FLIGHT).rev().find(fits).unwrap_or(MIN_CELLS_IN_FLIGHT);
-        let predicted_peak_bytes = fixed_bytes + cells(n_cells);
+        // The tiles of a cell that is placed are those of the next one: seen were 1 to 1.5 cells.
+        let predicted_peak_bytes = fixed_bytes + (largest + largest / 4).min(cells);
         Memory { budget_bytes, smallest_budget_bytes, predicted_peak_bytes, fixed_bytes, tiles_in_flight }
     }
 
-    /// Bytes of as many of the largest cells, combined, as may be in flight at once.
-    fn largest_cells(&self) -> Vec<u64> {
+    /// Bytes of the cells that may be in flight at once, combined, and of the largest of them.
+    fn bytes_in_flight(&self) -> (u64, u64) {
         let tasks = self.projections.iter().flat_map(|projection| &projection.tasks);
         let mut cells: Vec<u64> = tasks.map(Task::combined_bytes).collect();
         cells.sort_by_key(|bytes| std::cmp::Reverse(*bytes));
-        cells.truncate(MAX_CELLS_IN_FLIGHT);
-        cells
+        (cells.iter().take(CELLS_IN_FLIGHT).sum(), cells.first().copied().unwrap_or(0))
     }
 
     /// Bytes of `n_tiles` compressed tiles and of what `n_threads` threads decode them in.
     fn decoding_bytes(&self, n_tiles: usize, n_threads: usize) -> u64 {
         let of = |task: &Task| {
             let decoding = task.decoding;
-            let n_tiles = (n_tiles as u64).min(MAX_CELLS_IN_FLIGHT as u64 * decoding.n_tiles);
+            let n_tiles = (n_tiles as u64).min(CELLS_IN_FLIGHT as u64 * decoding.n_tiles);
             n_tiles * decoding.stored_bytes + n_tiles.min(n_threads as u64) * decoding.scratch_bytes
         };
         self.projections.iter().flat_map(|projection| &projection.tasks).map(of).max().unwrap_or(0)
@@ -129,14 +119,16 @@ impl Plan {
 }
 
 impl Memory {
-    /// What is left for cells and tiles in flight once all else has its share.
-    ///
+    /// Whether a larger budget would let more in.
+    pub fn holds_up(&self, n_threads: usize) -> bool {
+        self.tiles_in_flight < most_tiles(n_threads)
+    }
+
     /// # Errors
-    /// [`ErrorKind::Memory`] with the smallest budget that works.
-    pub fn allowance(&self) -> Result<Allowance> {
+    /// [`ErrorKind::Memory`] with the smallest budget that works, if this one is too small.
+    pub fn check(&self) -> Result<()> {
         if self.budget_bytes >= self.smallest_budget_bytes {
-            let cells_bytes = self.budget_bytes - self.fixed_bytes;
-            return Ok(Allowance { cells_bytes, n_tiles: self.tiles_in_flight });
+            return Ok(());
         }
         let what = format!("a memory budget of {} is too small for this run", ByteSize(self.budget_bytes));
         let needed = self.smallest_budget_bytes >> 20;

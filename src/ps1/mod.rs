@@ -174,7 +174,7 @@ pub struct Report {
     pub bytes_written: u64,
     /// The most bytes of cells in flight at any time, without the assembler's rows.
     pub peak_cell_bytes: u64,
-    /// Left for cells in flight.
+    /// What the process was allowed to use.
     pub memory_budget_bytes: u64,
     /// What the process was expected to need at most.
     pub estimated_resident_bytes: u64,
@@ -209,7 +209,7 @@ pub fn run(options: &Options, progress: &Arc<Progress>, rejected: &mut Vec<Rejec
     let mut plan = plan.without_finished(options, &output)?;
     plan.measure_inputs();
     let memory = plan.memory(options);
-    let allowance = memory.allowance()?;
+    memory.check()?;
     progress.cells_kept.store(plan.kept.len() as u64, Relaxed);
     for cell in &plan.kept {
         progress.tell(Event::Kept { name: &cell.name, projection: cell.id.projection });
@@ -219,7 +219,7 @@ pub fn run(options: &Options, progress: &Arc<Progress>, rejected: &mut Vec<Rejec
     progress.cells_rejected.store(plan.rejected.len() as u64, Relaxed);
 
     let saver = saver::Saver::start(output.clone(), Arc::clone(progress))?;
-    let readers = reader::Readers::start(options, &plan, allowance, Arc::clone(progress))?;
+    let readers = reader::Readers::start(options, &plan, memory.tiles_in_flight, Arc::clone(progress))?;
     let outcome = assembler::run(options, &plan, &readers, &output, &saver, progress, rejected);
     let peak_cell_bytes = readers.peak_bytes();
     drop(readers);
@@ -238,10 +238,16 @@ pub fn run(options: &Options, progress: &Arc<Progress>, rejected: &mut Vec<Rejec
         bytes_read: progress.bytes_read.load(Relaxed),
         bytes_written: progress.bytes_written.load(Relaxed),
         peak_cell_bytes,
-        memory_budget_bytes: allowance.cells_bytes,
+        memory_budget_bytes: memory.budget_bytes,
         estimated_resident_bytes: memory.predicted_peak_bytes,
         peak_resident_bytes: memory::peak_resident_bytes(),
-        figures: figures::Figures::of(progress, options.n_threads, seconds, cpu_before),
+        figures: figures::Figures::of(
+            progress,
+            options.n_threads,
+            memory.holds_up(options.n_threads),
+            seconds,
+            cpu_before,
+        ),
         shard: options.shard,
         asked,
         backend: "cpu",

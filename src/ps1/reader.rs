@@ -14,9 +14,8 @@ mod shared;
 mod threads;
 
 use super::Options;
-use super::budget::{Budget, Charge, MAX_CELLS_IN_FLIGHT};
+use super::budget::{Budget, CELLS_IN_FLIGHT, Charge};
 use super::combine::{Combined, Combiner, TiledPlane};
-use super::memory::Allowance;
 use super::plan::Plan;
 use super::progress::Progress;
 use super::store::{ContentHash, Stamp};
@@ -49,29 +48,31 @@ pub struct Readers {
 }
 
 impl Readers {
-    /// Starts as many readers as threads were asked for, and what hands tiles to the threads of rayon.
+    /// Starts as many readers as threads were asked for, and what hands tiles to the threads of rayon; `n_tiles` of
+    /// them are on their way at once, compressed.
     ///
     /// # Errors
     /// [`ErrorKind::Memory`] if the system gives no more threads.
-    pub fn start(options: &Options, plan: &Plan, allowance: Allowance, progress: Arc<Progress>) -> Result<Self> {
+    pub fn start(options: &Options, plan: &Plan, n_tiles: usize, progress: Arc<Progress>) -> Result<Self> {
         let shared = Arc::new(Shared {
             tasks: plan.projections.iter().flat_map(|projection| &projection.tasks).cloned().collect(),
             combiner: Combiner::new(options.recipe),
             history: options.history(),
-            budget: Budget::new(allowance.cells_bytes),
+            // Two cells and no more: a third made no run faster.
+            budget: Budget::new(0),
             charges: Mutex::default(),
             stopped: AtomicBool::new(false),
             progress,
         });
         let budget = Arc::clone(&shared.budget);
         shared.progress.set_bytes_in_flight(move || budget.used_bytes());
-        // The budget bounds the cells, and the buffers their tiles.
+        // The budget bounds the cells, the buffers their tiles.
         let (cell_sender, cells) = crossbeam_channel::bounded(0);
         let (tile_sender, tiles) = crossbeam_channel::unbounded();
         let (raw_sender, raw_tiles) = crossbeam_channel::unbounded();
         let (buffer_sender, buffers) = crossbeam_channel::unbounded();
-        let (arrival_sender, arrivals) = crossbeam_channel::bounded(MAX_CELLS_IN_FLIGHT);
-        for _ in 0..allowance.n_tiles {
+        let (arrival_sender, arrivals) = crossbeam_channel::bounded(CELLS_IN_FLIGHT);
+        for _ in 0..n_tiles {
             buffer_sender.send(Vec::new()).expect("the receiver is here");
         }
         let of = &shared;
