@@ -32,6 +32,8 @@ pub enum ErrorKind {
     Unsupported,
     /// The memory budget is too small.
     Memory,
+    /// A graphics card, or its driver, failed.
+    Device,
     /// Storage did not answer in time.
     TimedOut,
     /// The user asked the program to stop.

@@ -59,6 +59,8 @@ pub mod cli;
 pub mod compute;
 pub mod demo;
 pub mod error;
+#[cfg(feature = "gpu")]
+pub mod gpu;
 pub mod image;
 pub mod interrupt;
 mod pages;

@@ -1,0 +1,135 @@
+//! One adapter opened: errors caught where they are made, work submitted and waited for.
+
+use super::adapter::{self, Adapter, Choice};
+use super::memory::Account;
+use super::shader::Pipelines;
+use crate::error::{Error, ErrorKind, Result};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+/// Part of the adapter's memory that is used if no budget is given, in percent.
+const DEFAULT_MEMORY_PERCENT: u64 = 80;
+
+/// Budget where the driver does not tell how much memory there is.
+const FALLBACK_MEMORY_BYTES: u64 = 1 << 30;
+
+/// An adapter, opened. Shared by all threads.
+#[derive(Debug)]
+pub struct Gpu {
+    pub adapter: Adapter,
+    pub(super) device: wgpu::Device,
+    pub(super) queue: wgpu::Queue,
+    pub(super) account: Arc<Account>,
+    pub(super) pipelines: Pipelines,
+    /// Why the device is gone, once it is.
+    lost: Arc<OnceLock<String>>,
+}
+
+/// What some passes took on the device, where it can tell.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Timed {
+    pub shaders: Option<Duration>,
+}
+
+impl Gpu {
+    /// Opens an adapter with all the limits that it has. At most `memory_bytes` are allocated on it: 80 % of its
+    /// memory if none are given.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Missing`] without such an adapter; [`ErrorKind::Device`] if it cannot be opened.
+    pub fn open(choice: &Choice, memory_bytes: Option<u64>) -> Result<Self> {
+        let (adapter, found) = adapter::choose(choice)?;
+        let wanted = wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::PIPELINE_CACHE;
+        let description = wgpu::DeviceDescriptor {
+            label: Some("skycache-gpu"),
+            required_features: found.features() & wanted,
+            required_limits: found.limits(),
+            memory_hints: wgpu::MemoryHints::Performance,
+            ..Default::default()
+        };
+        let (device, queue) = pollster::block_on(found.request_device(&description)).map_err(|cause| {
+            Error::new(ErrorKind::Device, format!("cannot open the adapter {}", adapter.name))
+                .cause(cause)
+                .help("check its driver, or use --backend cpu")
+        })?;
+        let lost = Arc::new(OnceLock::new());
+        let seen = Arc::clone(&lost);
+        device.set_device_lost_callback(move |reason, message| {
+            if reason != wgpu::DeviceLostReason::Destroyed {
+                let _ = seen.set(message);
+            }
+        });
+        // Whatever no scope has caught ends in the next check, not in a panic.
+        let seen = Arc::clone(&lost);
+        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
+            let _ = seen.set(error.to_string());
+        }));
+        let share = adapter.memory_bytes.map_or(FALLBACK_MEMORY_BYTES, |bytes| bytes / 100 * DEFAULT_MEMORY_PERCENT);
+        let account = Account::new(memory_bytes.unwrap_or(share));
+        let pipelines = Pipelines::new(&device, &adapter);
+        Ok(Self { adapter, device, queue, account, pipelines, lost })
+    }
+
+    /// The largest piece of a buffer that a shader can be given, in bytes.
+    pub fn max_binding_bytes(&self) -> u64 {
+        let limits = self.device.limits();
+        limits.max_storage_buffer_binding_size.min(limits.max_buffer_size)
+    }
+
+    /// The most workgroups along one axis of a dispatch.
+    pub fn max_workgroups(&self) -> u32 {
+        self.device.limits().max_compute_workgroups_per_dimension
+    }
+
+    /// Bytes that may be allocated in all.
+    pub fn memory_budget_bytes(&self) -> u64 {
+        self.account.budget_bytes
+    }
+
+    /// Runs `work`, which makes or submits things on the device; what the device objects to is an error of `doing`,
+    /// which completes "cannot ...", as in "blur the rows".
+    ///
+    /// # Errors
+    /// [`ErrorKind::Memory`] if the device has too little, [`ErrorKind::Device`] for all else.
+    pub(super) fn checked<T>(&self, doing: &str, work: impl FnOnce() -> T) -> Result<T> {
+        let internal = self.device.push_error_scope(wgpu::ErrorFilter::Internal);
+        let memory = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let validation = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let result = work();
+        let caught = [validation.pop(), memory.pop(), internal.pop()].map(pollster::block_on);
+        match caught.into_iter().flatten().next() {
+            Some(error) => Err(self.failed(doing, error)),
+            None => self.alive(doing).map(|()| result),
+        }
+    }
+
+    fn failed(&self, doing: &str, cause: wgpu::Error) -> Error {
+        let what = format!("cannot {doing} on {}", self.adapter.name);
+        match cause {
+            wgpu::Error::OutOfMemory { .. } => Error::new(ErrorKind::Memory, what)
+                .cause("the device has too little memory")
+                .help("give a smaller --gpu-memory-budget, or use --backend cpu"),
+            other => Error::new(ErrorKind::Device, what).cause(other.to_string()).help("use --backend cpu"),
+        }
+    }
+
+    /// # Errors
+    /// [`ErrorKind::Device`] once the device is gone.
+    fn alive(&self, doing: &str) -> Result<()> {
+        let Some(why) = self.lost.get() else { return Ok(()) };
+        Err(Error::new(ErrorKind::Device, format!("cannot {doing}: the device {} is lost", self.adapter.name))
+            .cause(why.clone())
+            .help("run again, or use --backend cpu"))
+    }
+
+    /// Waits until all that was submitted is done.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Device`] if the device is lost meanwhile.
+    pub fn wait(&self, doing: &str) -> Result<()> {
+        let waited = self.checked(doing, || self.device.poll(wgpu::PollType::wait_indefinitely()))?;
+        waited.map(|_| ()).map_err(|cause| {
+            Error::new(ErrorKind::Device, format!("cannot {doing} on {}", self.adapter.name)).cause(cause.to_string())
+        })
+    }
+}
