@@ -127,7 +127,13 @@ impl Gpu {
     /// # Errors
     /// [`ErrorKind::Device`] if the device is lost meanwhile.
     pub fn wait(&self, doing: &str) -> Result<()> {
-        let waited = self.checked(doing, || self.device.poll(wgpu::PollType::wait_indefinitely()))?;
+        self.wait_for(doing, None)
+    }
+
+    /// Waits until this submission is done, or all of them.
+    pub(super) fn wait_for(&self, doing: &str, submission_index: Option<wgpu::SubmissionIndex>) -> Result<()> {
+        let until = wgpu::PollType::Wait { submission_index, timeout: None };
+        let waited = self.checked(doing, || self.device.poll(until))?;
         waited.map(|_| ()).map_err(|cause| {
             Error::new(ErrorKind::Device, format!("cannot {doing} on {}", self.adapter.name)).cause(cause.to_string())
         })

@@ -6,6 +6,7 @@ use crate::units::ByteSize;
 use bytemuck::{NoUninit, Pod};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::mpsc::{Receiver, channel};
 
 /// What is allocated on a device, and what may be.
 #[derive(Debug)]
@@ -53,6 +54,41 @@ impl Buffer {
 impl Drop for Buffer {
     fn drop(&mut self) {
         self.account.used_bytes.fetch_sub(self.raw.size(), Relaxed);
+    }
+}
+
+/// Memory of the host that copies from the device arrive in; one at a time.
+#[derive(Debug)]
+pub struct Staging(Buffer);
+
+/// A copy from the device that is under way.
+#[derive(Debug)]
+pub struct Download<'a> {
+    gpu: &'a Gpu,
+    staging: &'a Staging,
+    submission: wgpu::SubmissionIndex,
+    mapped: Receiver<std::result::Result<(), wgpu::BufferAsyncError>>,
+}
+
+const COPY_BACK: &str = "copy from the device";
+
+impl Download<'_> {
+    /// Waits for the copy, and for nothing that was submitted after it; puts it at `to`, which it must fill.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Device`] if the device is lost.
+    pub fn finish<T: Pod>(self, to: &mut [T]) -> Result<()> {
+        self.gpu.wait_for(COPY_BACK, Some(self.submission))?;
+        let failed = |cause: String| {
+            Error::new(ErrorKind::Device, format!("cannot {COPY_BACK} {}", self.gpu.adapter.name)).cause(cause)
+        };
+        self.mapped.recv().map_err(|cause| failed(cause.to_string()))?.map_err(|cause| failed(cause.to_string()))?;
+        let raw = &self.staging.0.raw;
+        let view = raw.get_mapped_range(..size_of_val(to) as u64).map_err(|cause| failed(cause.to_string()))?;
+        bytemuck::cast_slice_mut(to).copy_from_slice(&view);
+        drop(view);
+        raw.unmap();
+        Ok(())
     }
 }
 
@@ -109,26 +145,49 @@ impl Gpu {
     /// # Errors
     /// As [`Gpu::buffer`]; [`ErrorKind::Device`] if the device is lost.
     pub fn download<T: Pod>(&self, from: &Buffer, offset: u64, n: usize) -> Result<Vec<T>> {
+        let staging = self.staging((n * size_of::<T>()) as u64)?;
+        let mut values = vec![T::zeroed(); n];
+        self.begin_download(from, offset, &staging, n * size_of::<T>())?.finish(&mut values)?;
+        Ok(values)
+    }
+
+    /// Memory that copies from the device arrive in.
+    ///
+    /// # Errors
+    /// As [`Gpu::buffer`].
+    pub fn staging(&self, bytes: u64) -> Result<Staging> {
         use wgpu::BufferUsages as Usage;
-        let bytes = (n * size_of::<T>()) as u64;
-        let staging = self.allocate("readback", bytes, Usage::MAP_READ | Usage::COPY_DST)?;
-        let doing = "copy from the device";
-        self.checked(doing, || {
+        self.allocate("readback", bytes, Usage::MAP_READ | Usage::COPY_DST).map(Staging)
+    }
+
+    /// Begins to copy a part of a buffer, once all that was submitted is done; what is submitted later does not hold it
+    /// up. Offset and length are multiples of 4 bytes.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Device`] if that part is not there, or the device is lost.
+    pub fn begin_download<'a>(
+        &'a self,
+        from: &Buffer,
+        offset: u64,
+        to: &'a Staging,
+        bytes: usize,
+    ) -> Result<Download<'a>> {
+        let submission = self.checked(COPY_BACK, || {
             let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-            encoder.copy_buffer_to_buffer(&from.raw, offset, &staging.raw, 0, staging.bytes());
-            self.queue.submit([encoder.finish()]);
+            encoder.copy_buffer_to_buffer(&from.raw, offset, &to.0.raw, 0, bytes as u64);
+            self.queue.submit([encoder.finish()])
         })?;
-        let (sender, receiver) = std::sync::mpsc::channel();
-        staging.raw.map_async(wgpu::MapMode::Read, .., move |outcome| {
+        let (sender, mapped) = channel();
+        to.0.raw.map_async(wgpu::MapMode::Read, .., move |outcome| {
             // Nobody may be waiting any more.
             let _ = sender.send(outcome);
         });
-        self.wait(doing)?;
-        let failed =
-            |cause: String| Error::new(ErrorKind::Device, format!("cannot {doing} {}", self.adapter.name)).cause(cause);
-        receiver.recv().map_err(|cause| failed(cause.to_string()))?.map_err(|cause| failed(cause.to_string()))?;
-        let view = staging.raw.get_mapped_range(..bytes).map_err(|cause| failed(cause.to_string()))?;
-        Ok(bytemuck::pod_collect_to_vec(&view))
+        Ok(Download { gpu: self, staging: to, submission, mapped })
+    }
+
+    /// What of the budget is left.
+    pub fn memory_left_bytes(&self) -> u64 {
+        self.account.budget_bytes.saturating_sub(self.account.used_bytes.load(Relaxed))
     }
 
     /// The most bytes that were allocated at any time.

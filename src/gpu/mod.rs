@@ -12,5 +12,5 @@ mod shader;
 
 pub use adapter::{Adapter, Choice};
 pub use device::{Gpu, Timed};
-pub use memory::Buffer;
+pub use memory::{Buffer, Download, Staging};
 pub use shader::{Binding, Pass, Shader};

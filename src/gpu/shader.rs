@@ -4,8 +4,9 @@ use super::adapter::Adapter;
 use super::device::{Gpu, Timed};
 use super::memory::Buffer;
 use crate::error::Result;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -64,6 +65,7 @@ type Key = (&'static str, &'static str, Vec<(&'static str, u64)>);
 #[derive(Debug)]
 pub struct Pipelines {
     made: Mutex<HashMap<Key, Arc<wgpu::ComputePipeline>>>,
+    dispatches: AtomicU64,
     cache: Option<wgpu::PipelineCache>,
 }
 
@@ -74,7 +76,7 @@ impl Pipelines {
             let description = wgpu::PipelineCacheDescriptor { label: Some("skycache-gpu"), data: None, fallback: true };
             device.create_pipeline_cache(&description)
         };
-        Self { made: Mutex::default(), cache: adapter.has_pipeline_cache.then(new) }
+        Self { made: Mutex::default(), dispatches: AtomicU64::new(0), cache: adapter.has_pipeline_cache.then(new) }
     }
 }
 
@@ -96,6 +98,17 @@ impl Gpu {
     /// Those of the device, as errors of `doing`, which completes "cannot ...".
     pub fn submit(&self, doing: &str, passes: &[Pass]) -> Result<()> {
         self.encode(doing, passes, None)
+    }
+
+    /// How many dispatches this device was given: proof of who computed something.
+    pub fn dispatches(&self) -> u64 {
+        self.pipelines.dispatches.load(Relaxed)
+    }
+
+    /// Names of the shaders that were run, sorted.
+    pub fn shaders_run(&self) -> Vec<&'static str> {
+        let made = self.pipelines.made.lock().unwrap_or_else(PoisonError::into_inner);
+        made.keys().map(|(name, ..)| *name).collect::<BTreeSet<_>>().into_iter().collect()
     }
 
     /// The same, waits, and says what the shaders took, where the device can tell.
@@ -141,7 +154,9 @@ impl Gpu {
                 encoder.resolve_query_set(queries, 0..2, &stamps.raw, 0);
             }
             self.queue.submit([encoder.finish()]);
-        })
+        })?;
+        self.pipelines.dispatches.fetch_add(passes.len() as u64, Relaxed);
+        Ok(())
     }
 
     /// The pipeline of a pass, and its buffers bound.
@@ -178,10 +193,14 @@ impl Gpu {
             return Ok(Arc::clone(pipeline));
         }
         let pipeline = self.checked(&format!("compile the shader {}", pass.shader.name), || {
-            let module = self.device.create_shader_module(wgpu::ShaderModuleDescriptor {
+            let description = wgpu::ShaderModuleDescriptor {
                 label: Some(pass.shader.name),
                 source: wgpu::ShaderSource::Wgsl(pass.shader.source().into()),
-            });
+            };
+            // Counters in every loop would keep the driver from unrolling the short ones.
+            let checks = wgpu::ShaderRuntimeChecks { force_loop_bounding: false, ..Default::default() };
+            // SAFETY: the shaders are this program's own, and each of their loops counts up to a bound.
+            let module = unsafe { self.device.create_shader_module_trusted(description, checks) };
             self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
                 label: Some(pass.shader.name),
                 layout: None,
@@ -189,7 +208,8 @@ impl Gpu {
                 entry_point: Some(pass.entry),
                 compilation_options: wgpu::PipelineCompilationOptions {
                     constants: &pass.constants,
-                    ..Default::default()
+                    // Shaders write what they read there.
+                    zero_initialize_workgroup_memory: false,
                 },
                 cache: self.pipelines.cache.as_ref(),
             })
