@@ -2,7 +2,7 @@
 
 use super::params::{Params, rule};
 use super::shaders;
-use super::strips::{Strip, WORD};
+use super::strips::{AT_ONCE, Strip, WORD};
 use super::workspace::{Taps, Workspace, quarters};
 use crate::gpu::{Binding, Buffer, Pass, Shader};
 use std::ops::Range;
@@ -24,9 +24,6 @@ pub struct Places<'a> {
 
 /// Threads of a workgroup; all shaders have them along x.
 const THREADS: usize = 64;
-
-/// Sums of a thread of the direct passes.
-const AT_ONCE: usize = 4;
 
 /// Coarse rows that a thread walks down: more read fewer pixels twice, fewer occupy more threads.
 const ROWS_IN_BAND: u32 = 32;

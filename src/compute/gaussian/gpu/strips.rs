@@ -4,6 +4,9 @@ use super::super::multirate::Samples;
 use super::super::plan::{Multirate, Plan};
 use std::ops::Range;
 
+/// Rows that a thread of the direct sum along y makes.
+pub const AT_ONCE: usize = 4;
+
 /// Bytes of a pixel, a sum and a word of marks.
 pub const WORD: u64 = 4;
 
@@ -36,7 +39,7 @@ pub struct Bytes {
     pub input: u64,
     /// Of pixels; the coverage takes the same.
     pub output: u64,
-    /// Sums as wide as the plane.
+    /// Sums as wide as the plane, or as its samples if they are more.
     pub wide: u64,
     /// Sums on the coarse grid.
     pub narrow: u64,
@@ -88,7 +91,8 @@ impl Layout<'_> {
     /// Strips begin at multiples of this many rows: no period is made twice.
     fn rows_together(&self) -> usize {
         match self.plan {
-            Plan::Direct { .. } => 1,
+            // A thread makes four rows; which of them a row is decides how its sum is cut into blocks.
+            Plan::Direct { .. } => AT_ONCE,
             Plan::Multirate(plan) => plan.step_px,
         }
     }
@@ -100,7 +104,10 @@ impl Layout<'_> {
     /// Of strips of this many rows.
     pub fn bytes(&self, n_rows: usize) -> Bytes {
         let (nx, n_channels) = (self.nx as u64, self.n_channels as u64);
-        let n_columns = self.columns().map_or(0, |columns| columns.count_with_halo as u64);
+        let columns = self.columns();
+        let n_columns = columns.map_or(0, |columns| columns.count_with_halo as u64);
+        // Of a narrow plane there may be more samples than pixels.
+        let widest = columns.map_or(nx, |columns| nx.max(columns.count as u64));
         let mut most = Bytes::default();
         for strip in self.strips(n_rows) {
             let n_sums = strip.coarse.map_or(strip.output.len(), |rows| rows.count_with_halo) as u64;
@@ -109,7 +116,7 @@ impl Layout<'_> {
             most = Bytes {
                 input: most.input.max(n_input * nx * WORD),
                 output: most.output.max(strip.output.len() as u64 * nx * WORD),
-                wide: most.wide.max(n_channels * n_sums * nx * WORD),
+                wide: most.wide.max(n_channels * n_sums * widest * WORD),
                 narrow: most.narrow.max(n_channels * n_sums * n_columns * WORD),
                 marks: most.marks.max(marks),
             };
