@@ -85,6 +85,27 @@ proptest! {
     }
 
     #[test]
+    fn a_plane_convolved_in_place_has_the_same_bits(
+        shape in (1_usize..700, 1_usize..200),
+        (sigma_px, radius_px) in prop_oneof![Just((12.0, 94)), Just((16.0, 126)), Just((8.0, 20))],
+        seed in any::<u64>(),
+        with_missing in any::<bool>(),
+        rules in (0_usize..3, 0_usize..4, prop_oneof![Just(1e-3), 1e-6_f64..1.0], any::<bool>()),
+        (with_coverage, transposed, n_threads) in (any::<bool>(), any::<bool>(), 1_usize..5),
+    ) {
+        let (nan, edge) = (NAN_RULES[rules.0], EDGE_RULES[rules.1]);
+        let gaussian = Gaussian::with_rules(psf(sigma_px, radius_px), nan, edge, rules.2, rules.3);
+        let plane = plane(shape, seed, 10.0, with_missing);
+        let plane = if transposed { plane.reversed_axes() } else { plane };
+        let expected = gaussian.convolve(plane.view(), with_coverage);
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(n_threads).build().unwrap();
+        let found = pool.install(|| gaussian.convolve_in_place(plane, with_coverage, &|| true)).unwrap();
+        prop_assert_eq!(found.pixels.dim(), expected.pixels.dim());
+        for (a, b) in found.pixels.iter().zip(&expected.pixels) { prop_assert_eq!(a.to_bits(), b.to_bits(), "{} {}", a, b); }
+        prop_assert_eq!(found.coverage, expected.coverage);
+    }
+
+    #[test]
     fn a_window_holds_the_same_bits_as_the_whole(
         origin in (0_i64..50, 0_i64..50),
         seed in any::<u64>(),
@@ -172,6 +193,16 @@ fn a_constant_sky_stays_constant_where_the_edge_allows() {
     let found = Gaussian::new(psf(30.0, 235)).convolve(plane.view(), false).pixels;
     let (edge, corner) = (found[(150, 0)] / 0.1, found[(0, 0)] / 0.1);
     assert!((edge - 0.507).abs() < 0.002 && (corner - 0.257).abs() < 0.002, "{edge} {corner}");
+}
+
+#[test]
+fn a_plane_in_place_keeps_its_memory_and_is_given_up_when_unwanted() {
+    let gaussian = Gaussian::new(psf(12.0, 94));
+    let plane = plane((300, 200), 3, 0.0, true);
+    let memory = plane.as_ptr();
+    let found = gaussian.convolve_in_place(plane.clone(), false, &|| false);
+    assert!(found.is_none());
+    assert_eq!(gaussian.convolve_in_place(plane, false, &|| true).unwrap().pixels.as_ptr(), memory);
 }
 
 #[test]

@@ -4,17 +4,19 @@
 use super::direct::Direct;
 use super::field::{Missing, Quantity};
 use super::finish::{clamp_coverage, divide, put_back_missing};
-use super::memory_hints::stream;
+use super::memory_hints::{finish_streams, stream};
 use super::mirror::TILE;
 use super::multirate::Blurred;
 use super::{ACCURACY, BlurredRows, EdgeRule, Gaussian, Method, NanRule, Window};
-use ndarray::{Array2, ArrayView2, ArrayViewMut2};
+use ndarray::{Array2, ArrayView2, ArrayViewMut2, Axis};
+use rayon::prelude::*;
 use std::ops::Range;
 
 /// See [`Gaussian::begin`].
 pub struct Convolution<'a> {
     gaussian: &'a Gaussian,
-    plane: ArrayView2<'a, f32>,
+    /// The pixels convolved; `None` where the result is written over them.
+    plane: Option<ArrayView2<'a, f32>>,
     window: Window,
     flux: Box<dyn BlurredRows + 'a>,
     /// G*m; `None` where nobody asks.
@@ -28,12 +30,9 @@ pub struct Convolution<'a> {
 }
 
 impl<'a> Convolution<'a> {
-    pub(super) fn new(
-        gaussian: &'a Gaussian,
-        plane: ArrayView2<'a, f32>,
-        window: &Window,
-        with_coverage: bool,
-    ) -> Self {
+    /// Reads all of `plane`, over which the result may then be written: [`Convolution::from`] says where
+    /// it is not.
+    pub(super) fn over(gaussian: &'a Gaussian, plane: ArrayView2<f32>, window: &Window, with_coverage: bool) -> Self {
         let edge = gaussian.edge;
         let with_validity = with_coverage || gaussian.nan == NanRule::Interpolate;
         let missing;
@@ -61,12 +60,17 @@ impl<'a> Convolution<'a> {
             inside: gaussian.weight_inside(plane.dim(), window),
             near_missing: propagates.then(|| near_missing(plane, window, gaussian.psf.radius_px())),
             gaussian,
-            plane,
+            plane: None,
             window: window.clone(),
             flux,
             validity,
             missing,
         }
+    }
+
+    /// The result goes elsewhere: missing pixels are put back as they are in `plane`, which was read.
+    pub(super) fn from(self, plane: ArrayView2<'a, f32>) -> Self {
+        Self { plane: Some(plane), ..self }
     }
 
     /// Writes rows `y` and columns `x` of the plane, which must lie in the window; any number of
@@ -84,8 +88,33 @@ impl<'a> Convolution<'a> {
         self.write_part(y, x, pixels, coverage, false);
     }
 
+    /// Writes the whole window, in parallel; ends early when `wanted` says no.
+    pub(super) fn write_all(
+        &self,
+        mut pixels: ArrayViewMut2<f32>,
+        mut coverage: Option<ArrayViewMut2<f32>>,
+        wanted: &(dyn Fn() -> bool + Sync),
+    ) {
+        let Window { y, x, .. } = &self.window;
+        let to_stream = size_of::<f32>() * pixels.len() > LARGER_THAN_CACHE_BYTES;
+        let n_rows = y.len().div_ceil(4 * rayon::current_num_threads()).max(MIN_ROWS_TOGETHER);
+        let rows = y.clone().step_by(n_rows).map(|start| start..y.end.min(start + n_rows));
+        let parts = pixels.axis_chunks_iter_mut(Axis(0), n_rows);
+        let maps: Vec<Option<ArrayViewMut2<f32>>> = match &mut coverage {
+            Some(map) => map.axis_chunks_iter_mut(Axis(0), n_rows).map(Some).collect(),
+            None => rows.clone().map(|_| None).collect(),
+        };
+        let parts: Vec<_> = rows.zip(parts).zip(maps).collect();
+        parts.into_par_iter().for_each(|((rows, pixels), map)| {
+            if wanted() {
+                self.write_part(rows, x.clone(), pixels, map, to_stream);
+                finish_streams();
+            }
+        });
+    }
+
     /// As [`Convolution::write`]; with `to_stream` past the caches, for the caller to finish.
-    pub(super) fn write_part(
+    fn write_part(
         &self,
         y: Range<usize>,
         x: Range<usize>,
@@ -116,8 +145,9 @@ impl<'a> Convolution<'a> {
                     let part = start..start + columns.len();
                     let mut covered = of_validity.is_some().then(|| &mut covered[part.clone()]);
                     let sums = &mut sums[part];
-                    self.finish_row(row, columns.clone(), sums, covered.as_deref_mut());
-                    write_row(sums, part_of_row(&mut pixels, row - y.start, &columns, x.start), to_stream);
+                    let to = part_of_row(&mut pixels, row - y.start, &columns, x.start);
+                    self.finish_row(row, columns.clone(), sums, covered.as_deref_mut(), to);
+                    write_row(sums, to, to_stream);
                     let Some(map) = &mut coverage else { continue };
                     let to = part_of_row(map, row - y.start, &columns, x.start);
                     match &mut covered {
@@ -130,8 +160,8 @@ impl<'a> Convolution<'a> {
         }
     }
 
-    /// Makes pixels of the sums along part of a row.
-    fn finish_row(&self, y: usize, x: Range<usize>, sums: &mut [f32], covered: Option<&mut [f32]>) {
+    /// Makes pixels of the sums along part of a row, which will replace those of `to`.
+    fn finish_row(&self, y: usize, x: Range<usize>, sums: &mut [f32], covered: Option<&mut [f32]>, to: &[f32]) {
         let rules = self.gaussian;
         if let Some((of_rows, of_columns)) = &self.inside {
             let of_row = of_rows[y - self.window.y.start];
@@ -155,12 +185,22 @@ impl<'a> Convolution<'a> {
         }
         let comes_back = rules.nan == NanRule::Zero || (rules.nan == NanRule::Interpolate && rules.preserve_nan);
         if comes_back && self.missing.among(y, x.clone()) {
-            let row = self.plane.row(y);
-            let row = row.to_slice().expect("planes to be blurred have contiguous rows");
-            put_back_missing(sums, &row[x]);
+            match &self.plane {
+                Some(plane) => {
+                    let row = plane.row(y).to_slice().expect("planes to be blurred have contiguous rows");
+                    put_back_missing(sums, &row[x]);
+                }
+                None => put_back_missing(sums, to),
+            }
         }
     }
 }
+
+/// Rows that a thread writes in one go: fewer would repeat what the first of them need.
+const MIN_ROWS_TOGETHER: usize = 256;
+
+/// A result of this size is no longer in any cache when somebody reads it.
+const LARGER_THAN_CACHE_BYTES: usize = 16 << 20;
 
 /// Keeps rows of scratch from lying a multiple of 4 KiB apart.
 const SKEW: usize = 16;
