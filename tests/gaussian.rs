@@ -110,12 +110,17 @@ proptest! {
         origin in (0_i64..50, 0_i64..50),
         seed in any::<u64>(),
         multirate in any::<bool>(),
+        rules in (0_usize..2, 0_usize..4, any::<bool>()),
+        hole in prop_oneof![Just(None), (0_usize..260, 0_usize..270).prop_map(Some)],
     ) {
         let psf = if multirate { psf(16.0, 126) } else { psf(8.0, 20) };
-        let gaussian = Gaussian::new(psf);
+        let (nan, edge) = (NAN_RULES[rules.0], EDGE_RULES[rules.1]);
+        let gaussian = Gaussian::with_rules(psf, nan, edge, 1e-3, rules.2);
         prop_assert_eq!(multirate, matches!(gaussian.plan(), Plan::Multirate(_)));
-        let whole = plane((260, 270), seed, 0.0, true);
-        let expected = gaussian.convolve(whole.view(), false).pixels;
+        // Blocks and singles, one pixel, or none: rows of coverage may repeat each other or not.
+        let mut whole = plane((260, 270), seed, 0.0, rules.2);
+        if let Some(at) = hole { whole[at] = f32::NAN; }
+        let expected = gaussian.convolve(whole.view(), true);
         let (y0, x0) = (40 + origin.0 as usize, 30 + origin.1 as usize);
         let radius = psf.radius_px();
         // What the window's pixels can see, and nothing more.
@@ -126,9 +131,13 @@ proptest! {
             x: x0 - left..x0 - left + 70,
             origin: (top as i64, left as i64),
         };
-        let found = gaussian.convolve_window(part.view(), &window, false).pixels;
-        let expected = expected.slice(ndarray::s![y0..y0 + 60, x0..x0 + 70]);
-        for (a, b) in found.iter().zip(expected) { prop_assert_eq!(a.to_bits(), b.to_bits(), "{} {}", a, b); }
+        let found = gaussian.convolve_window(part.view(), &window, true);
+        let of_window = ndarray::s![y0..y0 + 60, x0..x0 + 70];
+        let same = |found: &Array2<f32>, expected: &Array2<f32>| {
+            found.iter().zip(expected.slice(of_window)).all(|(a, b)| a.to_bits() == b.to_bits())
+        };
+        prop_assert!(same(&found.pixels, &expected.pixels));
+        prop_assert!(same(found.coverage.as_ref().unwrap(), expected.coverage.as_ref().unwrap()));
     }
 }
 

@@ -4,11 +4,11 @@
 use super::direct::Direct;
 use super::field::{Missing, Quantity};
 use super::finish::{clamp_coverage, divide, put_back_missing};
-use super::memory_hints::{finish_streams, stream};
+use super::memory_hints::{CACHE_LINE, finish_streams, stream};
 use super::mirror::TILE;
 use super::multirate::Blurred;
 use super::{ACCURACY, BlurredRows, EdgeRule, Gaussian, Method, NanRule, Window};
-use ndarray::{Array2, ArrayView2, ArrayViewMut2, Axis};
+use ndarray::{Array2, ArrayView2, ArrayViewMut2, Axis, s};
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -122,38 +122,56 @@ impl<'a> Convolution<'a> {
         mut coverage: Option<ArrayViewMut2<f32>>,
         to_stream: bool,
     ) {
-        let piece = self.flux.columns_at_once().min(x.len());
-        let stride = piece.next_multiple_of(TILE) + SKEW;
+        // Of few columns at a time all that is needed fits the nearest caches.
+        let mut scratch = Scratch::default();
+        for columns in pieces(x.clone(), self.flux.columns_at_once(), pixels.as_ptr().addr()) {
+            let part = s![.., columns.start - x.start..columns.end - x.start];
+            let map = coverage.as_mut().map(|map| map.slice_mut(part));
+            self.write_columns(y.clone(), columns, pixels.slice_mut(part), map, to_stream, &mut scratch);
+        }
+    }
+
+    /// Writes rows `y` of a few columns.
+    fn write_columns(
+        &self,
+        y: Range<usize>,
+        x: Range<usize>,
+        mut pixels: ArrayViewMut2<f32>,
+        mut coverage: Option<ArrayViewMut2<f32>>,
+        to_stream: bool,
+        Scratch { sums, covered }: &mut Scratch,
+    ) {
+        let stride = x.len().next_multiple_of(TILE) + SKEW;
         let mut of_flux = self.flux.walk(x.clone());
         let mut of_validity = self.validity.as_ref().map(|validity| validity.walk(x.clone()));
-        let mut sums = Vec::new();
-        let mut covered = Vec::new();
         let mut next = y.start;
         while next < y.end {
             let rows = self.flux.rows_at_once(next);
             sums.resize((rows.end - rows.start) as usize * stride, 0.0);
-            let end = y.end.min(rows.end as usize);
-            for first in x.clone().step_by(piece) {
-                let columns = first..x.end.min(first + piece);
-                of_flux.fill(next, columns.clone(), &mut sums, stride);
-                if let Some(of_validity) = &mut of_validity {
-                    covered.resize(sums.len(), 0.0);
-                    of_validity.fill(next, columns.clone(), &mut covered, stride);
+            of_flux.fill(next, x.clone(), sums, stride);
+            if let Some(of_validity) = &mut of_validity {
+                covered.resize(sums.len(), 0.0);
+                if next == y.start || !of_validity.repeats(next, x.clone()) {
+                    of_validity.fill(next, x.clone(), covered, stride);
                 }
-                for row in next..end {
-                    let start = (row as i64 - rows.start) as usize * stride;
-                    let part = start..start + columns.len();
-                    let mut covered = of_validity.is_some().then(|| &mut covered[part.clone()]);
-                    let sums = &mut sums[part];
-                    let to = part_of_row(&mut pixels, row - y.start, &columns, x.start);
-                    self.finish_row(row, columns.clone(), sums, covered.as_deref_mut(), to);
-                    write_row(sums, to, to_stream);
-                    let Some(map) = &mut coverage else { continue };
-                    let to = part_of_row(map, row - y.start, &columns, x.start);
-                    match &mut covered {
-                        Some(covered) => write_row(covered, to, to_stream),
-                        None => to.fill(1.0),
+            }
+            let end = y.end.min(rows.end as usize);
+            for row in next..end {
+                let start = (row as i64 - rows.start) as usize * stride;
+                let part = start..start + x.len();
+                let covered = of_validity.is_some().then(|| &covered[part.clone()]);
+                let to = row_of(&mut pixels, row - y.start);
+                let sums = &mut sums[part];
+                self.finish_row(row, x.clone(), sums, covered, to);
+                write_row(sums, to, to_stream);
+                let Some(map) = &mut coverage else { continue };
+                let to = row_of(map, row - y.start);
+                match covered {
+                    Some(covered) => {
+                        clamp_coverage(covered, sums);
+                        write_row(sums, to, to_stream);
                     }
+                    None => to.fill(1.0),
                 }
             }
             next = end;
@@ -161,7 +179,7 @@ impl<'a> Convolution<'a> {
     }
 
     /// Makes pixels of the sums along part of a row, which will replace those of `to`.
-    fn finish_row(&self, y: usize, x: Range<usize>, sums: &mut [f32], covered: Option<&mut [f32]>, to: &[f32]) {
+    fn finish_row(&self, y: usize, x: Range<usize>, sums: &mut [f32], covered: Option<&[f32]>, to: &[f32]) {
         let rules = self.gaussian;
         if let Some((of_rows, of_columns)) = &self.inside {
             let of_row = of_rows[y - self.window.y.start];
@@ -170,12 +188,8 @@ impl<'a> Convolution<'a> {
                 *sum = (f64::from(*sum) / (of_row * of_column)) as f32;
             }
         }
-        match (rules.nan, covered) {
-            (NanRule::Interpolate, Some(covered)) => {
-                divide(sums, covered, (rules.min_coverage * (1.0 - ACCURACY)) as f32)
-            }
-            (_, Some(covered)) => clamp_coverage(covered),
-            (_, None) => {}
+        if let (NanRule::Interpolate, Some(covered)) = (rules.nan, covered) {
+            divide(sums, covered, (rules.min_coverage * (1.0 - ACCURACY)) as f32);
         }
         if let Some(near) = &self.near_missing {
             let near = near.row(y - self.window.y.start);
@@ -196,6 +210,29 @@ impl<'a> Convolution<'a> {
     }
 }
 
+/// Rows of a few columns while they are being made; kept, so that no new memory is touched.
+#[derive(Default)]
+struct Scratch {
+    sums: Vec<f32>,
+    /// Of the last rows that did not repeat those above.
+    covered: Vec<f32>,
+}
+
+/// Cuts columns into pieces of at most `at_once`. All but the first begin with a cache line, if the first
+/// is at `address` and rows are whole lines: half a line is slow to write past the caches.
+fn pieces(x: Range<usize>, at_once: usize, address: usize) -> Vec<Range<usize>> {
+    let misplaced = address % CACHE_LINE / size_of::<f32>();
+    let mut pieces = Vec::new();
+    let mut start = x.start;
+    while start < x.end {
+        let is_whole = start > x.start || x.len() <= at_once;
+        let end = x.end.min(start + at_once - if is_whole { 0 } else { misplaced });
+        pieces.push(start..end);
+        start = end;
+    }
+    pieces
+}
+
 /// Rows that a thread writes in one go: fewer would repeat what the first of them need.
 const MIN_ROWS_TOGETHER: usize = 256;
 
@@ -205,14 +242,8 @@ const LARGER_THAN_CACHE_BYTES: usize = 16 << 20;
 /// Keeps rows of scratch from lying a multiple of 4 KiB apart.
 const SKEW: usize = 16;
 
-fn part_of_row<'m>(
-    pixels: &'m mut ArrayViewMut2<f32>,
-    row: usize,
-    columns: &Range<usize>,
-    first: usize,
-) -> &'m mut [f32] {
-    let row = pixels.row_mut(row).into_slice().expect("rows of results are contiguous");
-    &mut row[columns.start - first..columns.end - first]
+fn row_of<'m>(pixels: &'m mut ArrayViewMut2<f32>, row: usize) -> &'m mut [f32] {
+    pixels.row_mut(row).into_slice().expect("rows of results are contiguous")
 }
 
 fn write_row(from: &[f32], to: &mut [f32], to_stream: bool) {
@@ -260,4 +291,21 @@ fn near_missing(plane: ArrayView2<f32>, window: &Window, radius: usize) -> Array
         let range = reach(window.y.start + i, ny);
         count_above[(range.end, j)] > count_above[(range.start, j)]
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_cover_all_columns_and_begin_with_cache_lines() {
+        for (n, at_once, address) in [(6240, 960, 0x1010), (6240, 960, 0x1000), (100, 100, 0x1030), (33, 32, 0x1004)] {
+            let pieces = pieces(7..7 + n, at_once, address);
+            assert_eq!((pieces[0].start, pieces[pieces.len() - 1].end), (7, 7 + n));
+            assert!(pieces.windows(2).all(|pair| pair[0].end == pair[1].start));
+            assert!(pieces.iter().all(|piece| !piece.is_empty() && piece.len() <= at_once));
+            assert!(pieces[1..].iter().all(|piece| (address + 4 * (piece.start - 7)).is_multiple_of(CACHE_LINE)));
+        }
+        assert_eq!(pieces(0..100, 100, 0x1030).len(), 1);
+    }
 }

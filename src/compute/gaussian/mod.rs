@@ -11,6 +11,7 @@ pub mod multirate;
 pub mod plan;
 pub mod psf;
 
+mod band;
 mod coarse_row;
 mod decimate;
 mod finish;
@@ -18,6 +19,7 @@ mod gather;
 mod memory_hints;
 mod mirror;
 mod multirate_taps;
+mod ring;
 mod spread;
 mod sums;
 
@@ -119,6 +121,11 @@ trait RowWalk {
     /// Writes the columns `x` of the plane in all [`BlurredRows::rows_at_once`] with row `y`, `stride`
     /// apart; it may write up to the next multiple of a tile's columns.
     fn fill(&mut self, y: usize, x: Range<usize>, out: &mut [f32], stride: usize);
+
+    /// Whether [`RowWalk::fill`] would write the same as for the rows above, which the plane has too.
+    fn repeats(&self, _y: usize, _x: Range<usize>) -> bool {
+        false
+    }
 }
 
 /// How a plan is carried out.
