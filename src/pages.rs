@@ -1,8 +1,9 @@
 //! Large pages for large buffers.
 //!
 //! The system hands memory out in pages of 4 KiB at their first touch unless it is asked for larger
-//! ones. A skycell's stored bytes and planes are 200 000 of those, and their faults took a third of
-//! the time of decoding, and two thirds of the time of a convolution into a new plane. This is a hint: where it is not followed, only time is lost.
+//! ones. The planes of a few skycells are 200 000 of those, and their faults took a third of the time
+//! of decoding, and two thirds of the time of a convolution into a new plane. This is a hint: where
+//! it is not followed, only time is lost.
 
 /// Asks for large pages for a buffer, which should not have been touched yet.
 pub fn advise<T>(buffer: &mut [T]) {

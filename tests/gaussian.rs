@@ -85,16 +85,42 @@ proptest! {
     }
 
     #[test]
+    fn a_plane_convolved_in_place_has_the_same_bits(
+        shape in (1_usize..700, 1_usize..200),
+        (sigma_px, radius_px) in prop_oneof![Just((12.0, 94)), Just((16.0, 126)), Just((8.0, 20))],
+        seed in any::<u64>(),
+        with_missing in any::<bool>(),
+        rules in (0_usize..3, 0_usize..4, prop_oneof![Just(1e-3), 1e-6_f64..1.0], any::<bool>()),
+        (with_coverage, transposed, n_threads) in (any::<bool>(), any::<bool>(), 1_usize..5),
+    ) {
+        let (nan, edge) = (NAN_RULES[rules.0], EDGE_RULES[rules.1]);
+        let gaussian = Gaussian::with_rules(psf(sigma_px, radius_px), nan, edge, rules.2, rules.3);
+        let plane = plane(shape, seed, 10.0, with_missing);
+        let plane = if transposed { plane.reversed_axes() } else { plane };
+        let expected = gaussian.convolve(plane.view(), with_coverage);
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(n_threads).build().unwrap();
+        let found = pool.install(|| gaussian.convolve_in_place(plane, with_coverage, &|| true)).unwrap();
+        prop_assert_eq!(found.pixels.dim(), expected.pixels.dim());
+        for (a, b) in found.pixels.iter().zip(&expected.pixels) { prop_assert_eq!(a.to_bits(), b.to_bits(), "{} {}", a, b); }
+        prop_assert_eq!(found.coverage, expected.coverage);
+    }
+
+    #[test]
     fn a_window_holds_the_same_bits_as_the_whole(
         origin in (0_i64..50, 0_i64..50),
         seed in any::<u64>(),
         multirate in any::<bool>(),
+        rules in (0_usize..2, 0_usize..4, any::<bool>()),
+        hole in prop_oneof![Just(None), (0_usize..260, 0_usize..270).prop_map(Some)],
     ) {
         let psf = if multirate { psf(16.0, 126) } else { psf(8.0, 20) };
-        let gaussian = Gaussian::new(psf);
+        let (nan, edge) = (NAN_RULES[rules.0], EDGE_RULES[rules.1]);
+        let gaussian = Gaussian::with_rules(psf, nan, edge, 1e-3, rules.2);
         prop_assert_eq!(multirate, matches!(gaussian.plan(), Plan::Multirate(_)));
-        let whole = plane((260, 270), seed, 0.0, true);
-        let expected = gaussian.convolve(whole.view(), false).pixels;
+        // Blocks and singles, one pixel, or none: rows of coverage may repeat each other or not.
+        let mut whole = plane((260, 270), seed, 0.0, rules.2);
+        if let Some(at) = hole { whole[at] = f32::NAN; }
+        let expected = gaussian.convolve(whole.view(), true);
         let (y0, x0) = (40 + origin.0 as usize, 30 + origin.1 as usize);
         let radius = psf.radius_px();
         // What the window's pixels can see, and nothing more.
@@ -105,9 +131,13 @@ proptest! {
             x: x0 - left..x0 - left + 70,
             origin: (top as i64, left as i64),
         };
-        let found = gaussian.convolve_window(part.view(), &window, false).pixels;
-        let expected = expected.slice(ndarray::s![y0..y0 + 60, x0..x0 + 70]);
-        for (a, b) in found.iter().zip(expected) { prop_assert_eq!(a.to_bits(), b.to_bits(), "{} {}", a, b); }
+        let found = gaussian.convolve_window(part.view(), &window, true);
+        let of_window = ndarray::s![y0..y0 + 60, x0..x0 + 70];
+        let same = |found: &Array2<f32>, expected: &Array2<f32>| {
+            found.iter().zip(expected.slice(of_window)).all(|(a, b)| a.to_bits() == b.to_bits())
+        };
+        prop_assert!(same(&found.pixels, &expected.pixels));
+        prop_assert!(same(found.coverage.as_ref().unwrap(), expected.coverage.as_ref().unwrap()));
     }
 }
 
@@ -172,6 +202,16 @@ fn a_constant_sky_stays_constant_where_the_edge_allows() {
     let found = Gaussian::new(psf(30.0, 235)).convolve(plane.view(), false).pixels;
     let (edge, corner) = (found[(150, 0)] / 0.1, found[(0, 0)] / 0.1);
     assert!((edge - 0.507).abs() < 0.002 && (corner - 0.257).abs() < 0.002, "{edge} {corner}");
+}
+
+#[test]
+fn a_plane_in_place_keeps_its_memory_and_is_given_up_when_unwanted() {
+    let gaussian = Gaussian::new(psf(12.0, 94));
+    let plane = plane((300, 200), 3, 0.0, true);
+    let memory = plane.as_ptr();
+    let found = gaussian.convolve_in_place(plane.clone(), false, &|| false);
+    assert!(found.is_none());
+    assert_eq!(gaussian.convolve_in_place(plane, false, &|| true).unwrap().pixels.as_ptr(), memory);
 }
 
 #[test]

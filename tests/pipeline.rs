@@ -261,6 +261,19 @@ fn storage_that_hangs_costs_two_time_outs_and_no_more() {
 }
 
 #[test]
+fn readers_that_hang_are_replaced() {
+    let root = TestRoot::new(&RAGGED);
+    let chunk = root.group(3, 2).join("i/c/0/0");
+    std::fs::remove_file(&chunk).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(&chunk).status().unwrap().success());
+    let start = Instant::now();
+    // The only reader hangs on an early cell; without another each later cell would wait as long as this one.
+    let json = run(&mut root.ps1(&["--gather-timeout", "3", "--threads", "1"]), 1);
+    assert!(start.elapsed() < Duration::from_secs(12), "{:?}", start.elapsed());
+    assert_eq!((&json["written"], names(&json).len()), (&Value::from(5), 1), "{json}");
+}
+
+#[test]
 fn impossible_parameters_are_refused_before_anything_is_read() {
     let root = TestRoot::new(&[(0, 0)]);
     for options in [

@@ -5,14 +5,15 @@ use super::exit::Exit;
 use super::report;
 use crate::compute::beam::SynthesizedBeam;
 use crate::compute::gaussian::psf::DEFAULT_SIGMA_PX;
-use crate::compute::gaussian::{self, Convolved, Gaussian, Plan, Psf, Window};
+use crate::compute::gaussian::{self, Convolved, Gaussian, Plan, Psf};
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::beam::{Followed, follow_blur};
 use crate::image::{self, Header, Image, publish};
 use crate::interrupt;
 use crate::units::{FWHM_PER_SIGMA, SigmaPx};
 use clap::ValueEnum;
-use ndarray::Array2;
+use ndarray::{Array2, ArrayView1};
+use rayon::prelude::*;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -115,10 +116,8 @@ pub fn run(options: &Options, common: &Common) -> Result<Exit> {
     warn_of_planes(&header, &options.input);
     let n_missing = count(&pixels, |pixel| !pixel.is_finite());
     let wanted = || interrupt::signal().is_none();
-    let pixels = pixels.as_standard_layout();
-    let window = Window::whole(pixels.dim());
     let start_convolving = Instant::now();
-    let convolved = gaussian.convolve_while(pixels.view(), &window, options.coverage.is_some(), &wanted);
+    let convolved = gaussian.convolve_in_place(pixels, options.coverage.is_some(), &wanted);
     let seconds_convolving = start_convolving.elapsed().as_secs_f64();
     let Convolved { pixels, coverage } = convolved.ok_or_else(interrupt::error)?;
 
@@ -244,8 +243,9 @@ fn scale(pixels: &mut Array2<f32>, factor: f64) {
     }
 }
 
-fn count(pixels: &Array2<f32>, wanted: impl Fn(f32) -> bool) -> usize {
-    pixels.iter().filter(|&&pixel| wanted(pixel)).count()
+fn count(pixels: &Array2<f32>, wanted: impl Fn(f32) -> bool + Sync) -> usize {
+    let in_row = |row: ArrayView1<f32>| row.iter().map(|&pixel| usize::from(wanted(pixel))).sum::<usize>();
+    pixels.outer_iter().into_par_iter().map(in_row).sum()
 }
 
 fn record_beam(header: &mut Header, followed: &Followed) {
@@ -293,7 +293,7 @@ struct Summary<'a> {
     followed: &'a Followed,
     n_missing: usize,
     n_nan: usize,
-    /// The Gaussian alone, with the memory for its result, without reading and writing.
+    /// The Gaussian alone, in the memory of the input, without reading and writing.
     seconds_convolving: f64,
     start: Instant,
 }

@@ -215,6 +215,7 @@ fn room<T>(source: &Source, file: &mut FitsFile, info: &ImageInfo) -> Result<Vec
             .help("cut out a part of the image, or use a machine with more memory")
             .cause(cause)
     })?;
+    crate::pages::advise(pixels.spare_capacity_mut());
     Ok(pixels)
 }
 
@@ -268,12 +269,11 @@ fn output_header(input: &Header, (ny, nx): (usize, usize), data_sum: u32) -> Res
 fn write_bytes(to: &mut impl Write, path: &Path, header: &str, pixels: ArrayView2<f32>) -> Result<()> {
     let refused = |cause| Error::io("write the FITS file", path, cause);
     to.write_all(header.as_bytes()).map_err(refused)?;
-    let mut bytes = Vec::with_capacity(pixels.ncols() * 4);
+    let mut words = vec![0_u32; pixels.ncols()];
     for row in pixels.rows() {
         crate::interrupt::check()?;
-        bytes.clear();
-        bytes.extend(row.iter().flat_map(|pixel| pixel.to_be_bytes()));
-        to.write_all(&bytes).map_err(refused)?;
+        words.iter_mut().zip(row).for_each(|(word, pixel)| *word = pixel.to_bits().to_be());
+        to.write_all(bytemuck::cast_slice(&words)).map_err(refused)?;
     }
     let length = pixels.len() * 4;
     to.write_all(&vec![0; length.next_multiple_of(BLOCK_LENGTH) - length]).map_err(refused)

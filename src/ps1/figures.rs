@@ -88,8 +88,8 @@ fn limited_by(
         };
         return format!("computing: {n_cores} cores were {} % busy, most of it with {most}", percent(part_of_cores));
     }
-    // For a cell's share of the budget, and for a tile's buffer.
-    let waited_for_memory = (stages[0].waiting_for_input + stages[0].waiting_for_output) / (seconds * n_threads as f64);
+    // For a tile's buffer.
+    let waited_for_memory = stages[0].waiting_for_output / (seconds * n_threads as f64);
     if budget_binds && waited_for_memory >= HOLDS_UP && part < HOLDS_UP {
         return format!(
             "the memory budget: the reader waited {} % of the time for room; a larger --memory-budget helps",
@@ -137,7 +137,7 @@ mod tests {
         assert!(text.contains("4 cores were 98 %") && text.contains("the preprocessor"), "{text}");
         let text = limited_by(&stages(|_| ()), 2, 4, true, 10.0, 39.0);
         assert!(text.contains("blur"), "{text}");
-        let waiting = stages(|stages| stages[0].waiting_for_input = 19.0);
+        let waiting = stages(|stages| stages[0].waiting_for_output = 19.0);
         let text = limited_by(&waiting, 2, 4, true, 10.0, 9.0);
         assert!(text.contains("--memory-budget"), "{text}");
         let text = limited_by(&waiting, 2, 4, false, 10.0, 9.0);

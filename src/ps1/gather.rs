@@ -56,12 +56,8 @@ impl<'a> Gatherer<'a> {
                     self.parked.insert(arrival.index, arrival);
                 }
                 Err(RecvTimeoutError::Timeout) => {}
-                // No thread is left that could bring it, but the one that was started from here.
-                Err(RecvTimeoutError::Disconnected) if own_load.is_some() => std::thread::sleep(LOOK_UP),
-                Err(RecvTimeoutError::Disconnected) => {
-                    let broken = self.failed(index, "its reader broke down".to_owned());
-                    self.parked.entry(index).or_insert(broken);
-                }
+                // No thread is left that could bring it, but the one that is started from here.
+                Err(RecvTimeoutError::Disconnected) => std::thread::sleep(LOOK_UP),
             }
             self.progress.cells_in_memory.store(self.parked.len() as u64, Relaxed);
             match own_load.as_ref().map(crossbeam_channel::Receiver::<Arrival>::try_recv) {

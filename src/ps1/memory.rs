@@ -4,6 +4,7 @@
 //! term that a larger budget makes larger.
 
 use super::budget::{self, CELLS_IN_FLIGHT};
+use super::combine::Decoding;
 use super::legacy::LegacyRows;
 use super::plan::{Plan, Projection, Task};
 use super::schedule::Schedule;
@@ -46,7 +47,7 @@ pub struct Memory {
     pub budget_bytes: u64,
     /// The smallest budget that works, in whole MiB, so that it can be given as an option.
     pub smallest_budget_bytes: u64,
-    /// The most that is expected to be used within the budget.
+    /// What is expected to be used at most, within the budget.
     pub predicted_peak_bytes: u64,
     /// Of the budget, what is used besides the cells in flight.
     pub fixed_bytes: u64,
@@ -94,7 +95,7 @@ impl Plan {
         let fits = |n_tiles: &usize| fixed(*n_tiles) + cells <= budget_bytes;
         let tiles_in_flight = (MIN_TILES..=most_tiles(options.n_threads)).rev().find(fits).unwrap_or(MIN_TILES);
         let fixed_bytes = fixed(tiles_in_flight);
-        // The tiles of a cell that is placed are those of the next one: seen were 1 to 1.5 cells.
+        // The tiles of a cell that is placed are those of the next one: 1 to 1.5 cells were seen, by the load.
         let predicted_peak_bytes = fixed_bytes + (largest + largest / 4).min(cells);
         Memory { budget_bytes, smallest_budget_bytes, predicted_peak_bytes, fixed_bytes, tiles_in_flight }
     }
@@ -109,12 +110,12 @@ impl Plan {
 
     /// Bytes of `n_tiles` compressed tiles and of what `n_threads` threads decode them in.
     fn decoding_bytes(&self, n_tiles: usize, n_threads: usize) -> u64 {
-        let of = |task: &Task| {
-            let decoding = task.decoding;
-            let n_tiles = (n_tiles as u64).min(CELLS_IN_FLIGHT as u64 * decoding.n_tiles);
-            n_tiles * decoding.stored_bytes + n_tiles.min(n_threads as u64) * decoding.scratch_bytes
-        };
-        self.projections.iter().flat_map(|projection| &projection.tasks).map(of).max().unwrap_or(0)
+        let tasks = || self.projections.iter().flat_map(|projection| &projection.tasks).map(|task| task.decoding);
+        let at_once = |decoding: Decoding| (n_tiles as u64).min(CELLS_IN_FLIGHT as u64 * decoding.n_tiles);
+        // Both keep the size of the largest tile they had.
+        let stored = tasks().map(|decoding| at_once(decoding) * decoding.stored_bytes).max().unwrap_or(0);
+        let scratch = tasks().map(|decoding| at_once(decoding).min(n_threads as u64) * decoding.scratch_bytes).max();
+        stored + scratch.unwrap_or(0)
     }
 }
 

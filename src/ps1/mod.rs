@@ -1,4 +1,4 @@
-//! From skycells to PSF-convolved skycells, in four stages joined by bounded channels.
+//! From skycells to PSF-convolved skycells, in four stages joined by channels.
 //!
 //! ```text
 //! list -> tasks -> reader -> preprocessor -> assembler          -> saver
@@ -7,7 +7,7 @@
 //! ```
 //!
 //! A skycell that fails is a message like any other; the assembler learns of it at once and goes
-//! on without it. Cells in flight are charged to a [`budget`]. This room never prints:
+//! on without it. Two cells are in flight at once ([`budget`]). This room never prints:
 //! [`progress`] is for whoever wants to show it.
 
 pub mod assembler;

@@ -43,7 +43,11 @@ pub struct Arrival {
 /// Threads are not joined: one that hangs on storage must not hold up the end of the run.
 pub struct Readers {
     shared: Arc<Shared>,
+    /// What a further reader needs.
+    reader: Reader,
+    cells: Receiver<CellToOpen>,
     buffers: Sender<Vec<u8>>,
+    /// Where cells arrive, in any order.
     pub arrivals: Receiver<Arrival>,
 }
 
@@ -60,7 +64,7 @@ impl Readers {
             history: options.history(),
             // Two cells and no more: a third made no run faster.
             budget: Budget::new(0),
-            charges: Mutex::default(),
+            begun: Mutex::default(),
             stopped: AtomicBool::new(false),
             progress,
         });
@@ -81,16 +85,10 @@ impl Readers {
             let shared = shared();
             spawn("feeder", move || feed(&shared, &cell_sender, &tile_sender))?;
         }
+        let arrivals_of_readers = arrival_sender.clone();
+        let reader = Reader { shared: shared(), tiles, buffers, raw_tiles: raw_sender, arrivals: arrivals_of_readers };
         for _ in 0..options.n_threads {
-            let reader = Reader {
-                shared: shared(),
-                tiles: tiles.clone(),
-                buffers: buffers.clone(),
-                raw_tiles: raw_sender.clone(),
-                arrivals: arrival_sender.clone(),
-            };
-            let cells = cells.clone();
-            spawn("reader", move || reader.run(cells))?;
+            start_reader(&reader, &cells)?;
         }
         for _ in 0..options.n_threads {
             let preprocessor = Preprocessor {
@@ -101,15 +99,17 @@ impl Readers {
             };
             spawn("preprocessor", move || preprocessor.run())?;
         }
-        Ok(Self { shared: shared(), buffers: buffer_sender, arrivals })
+        Ok(Self { shared: shared(), reader, cells, buffers: buffer_sender, arrivals })
     }
 
     /// Loads a cell outside of the stages, for when its reader does not come back. It is not charged:
     /// if it hangs as well, it must not hold up the others.
     pub fn load_now(&self, index: usize) -> Receiver<Arrival> {
-        // Later cells do not wait for what it has: its charge, and the buffer of the tile that does not come.
-        drop(self.shared.take_charge(index));
-        let _ = self.buffers.send(Vec::new());
+        for _ in 0..self.shared.give_up(index) {
+            // A reader that comes back after all ends, and its buffer with it. Without a thread there are fewer.
+            let _ = start_reader(&self.reader, &self.cells);
+            let _ = self.buffers.send(Vec::new());
+        }
         let (sender, receiver) = crossbeam_channel::bounded(1);
         let shared = Arc::clone(&self.shared);
         let load = move || {
@@ -147,12 +147,17 @@ pub(super) fn spawn<T: Send + 'static>(name: &str, work: impl FnOnce() -> T + Se
     })
 }
 
+fn start_reader(reader: &Reader, cells: &Receiver<CellToOpen>) -> Result<JoinHandle<()>> {
+    let (reader, cells) = (reader.clone(), cells.clone());
+    spawn("reader", move || reader.run(cells))
+}
+
 /// Hands the cells out in the order in which the assembler wants them, as the budget lets them.
 fn feed(shared: &Shared, cells: &Sender<CellToOpen>, tiles: &Sender<TileToRead>) {
     for (index, task) in shared.tasks.iter().enumerate() {
         if task.group.is_some() {
             let Ok(charge) = shared.budget.charge(task.combined_bytes(), &|| shared.still_wanted()) else { return };
-            shared.charges().insert(index, charge);
+            shared.begin(index, charge);
         }
         if cells.send(CellToOpen { index, tiles: tiles.clone() }).is_err() {
             return;

@@ -4,17 +4,19 @@
 use super::direct::Direct;
 use super::field::{Missing, Quantity};
 use super::finish::{clamp_coverage, divide, put_back_missing};
-use super::memory_hints::stream;
+use super::memory_hints::{CACHE_LINE, finish_streams, stream};
 use super::mirror::TILE;
 use super::multirate::Blurred;
 use super::{ACCURACY, BlurredRows, EdgeRule, Gaussian, Method, NanRule, Window};
-use ndarray::{Array2, ArrayView2, ArrayViewMut2};
+use ndarray::{Array2, ArrayView2, ArrayViewMut2, Axis, s};
+use rayon::prelude::*;
 use std::ops::Range;
 
 /// See [`Gaussian::begin`].
 pub struct Convolution<'a> {
     gaussian: &'a Gaussian,
-    plane: ArrayView2<'a, f32>,
+    /// The pixels convolved; `None` where the result is written over them.
+    plane: Option<ArrayView2<'a, f32>>,
     window: Window,
     flux: Box<dyn BlurredRows + 'a>,
     /// G*m; `None` where nobody asks.
@@ -28,12 +30,9 @@ pub struct Convolution<'a> {
 }
 
 impl<'a> Convolution<'a> {
-    pub(super) fn new(
-        gaussian: &'a Gaussian,
-        plane: ArrayView2<'a, f32>,
-        window: &Window,
-        with_coverage: bool,
-    ) -> Self {
+    /// Reads all of `plane`, over which the result may then be written: [`Convolution::from`] says where
+    /// it is not.
+    pub(super) fn over(gaussian: &'a Gaussian, plane: ArrayView2<f32>, window: &Window, with_coverage: bool) -> Self {
         let edge = gaussian.edge;
         let with_validity = with_coverage || gaussian.nan == NanRule::Interpolate;
         let missing;
@@ -61,12 +60,17 @@ impl<'a> Convolution<'a> {
             inside: gaussian.weight_inside(plane.dim(), window),
             near_missing: propagates.then(|| near_missing(plane, window, gaussian.psf.radius_px())),
             gaussian,
-            plane,
+            plane: None,
             window: window.clone(),
             flux,
             validity,
             missing,
         }
+    }
+
+    /// The result goes elsewhere: missing pixels are put back as they are in `plane`, which was read.
+    pub(super) fn from(self, plane: ArrayView2<'a, f32>) -> Self {
+        Self { plane: Some(plane), ..self }
     }
 
     /// Writes rows `y` and columns `x` of the plane, which must lie in the window; any number of
@@ -84,8 +88,33 @@ impl<'a> Convolution<'a> {
         self.write_part(y, x, pixels, coverage, false);
     }
 
+    /// Writes the whole window, in parallel; ends early when `wanted` says no.
+    pub(super) fn write_all(
+        &self,
+        mut pixels: ArrayViewMut2<f32>,
+        mut coverage: Option<ArrayViewMut2<f32>>,
+        wanted: &(dyn Fn() -> bool + Sync),
+    ) {
+        let Window { y, x, .. } = &self.window;
+        let to_stream = size_of::<f32>() * pixels.len() > LARGER_THAN_CACHE_BYTES;
+        let n_rows = y.len().div_ceil(4 * rayon::current_num_threads()).max(MIN_ROWS_TOGETHER);
+        let rows = y.clone().step_by(n_rows).map(|start| start..y.end.min(start + n_rows));
+        let parts = pixels.axis_chunks_iter_mut(Axis(0), n_rows);
+        let maps: Vec<Option<ArrayViewMut2<f32>>> = match &mut coverage {
+            Some(map) => map.axis_chunks_iter_mut(Axis(0), n_rows).map(Some).collect(),
+            None => rows.clone().map(|_| None).collect(),
+        };
+        let parts: Vec<_> = rows.zip(parts).zip(maps).collect();
+        parts.into_par_iter().for_each(|((rows, pixels), map)| {
+            if wanted() {
+                self.write_part(rows, x.clone(), pixels, map, to_stream);
+                finish_streams();
+            }
+        });
+    }
+
     /// As [`Convolution::write`]; with `to_stream` past the caches, for the caller to finish.
-    pub(super) fn write_part(
+    fn write_part(
         &self,
         y: Range<usize>,
         x: Range<usize>,
@@ -93,45 +122,64 @@ impl<'a> Convolution<'a> {
         mut coverage: Option<ArrayViewMut2<f32>>,
         to_stream: bool,
     ) {
-        let piece = self.flux.columns_at_once().min(x.len());
-        let stride = piece.next_multiple_of(TILE) + SKEW;
+        // Of few columns at a time all that is needed fits the nearest caches.
+        let mut scratch = Scratch::default();
+        for columns in pieces(x.clone(), self.flux.columns_at_once(), pixels.as_ptr().addr()) {
+            let part = s![.., columns.start - x.start..columns.end - x.start];
+            let map = coverage.as_mut().map(|map| map.slice_mut(part));
+            self.write_columns(y.clone(), columns, pixels.slice_mut(part), map, to_stream, &mut scratch);
+        }
+    }
+
+    /// Writes rows `y` of a few columns.
+    fn write_columns(
+        &self,
+        y: Range<usize>,
+        x: Range<usize>,
+        mut pixels: ArrayViewMut2<f32>,
+        mut coverage: Option<ArrayViewMut2<f32>>,
+        to_stream: bool,
+        Scratch { sums, covered }: &mut Scratch,
+    ) {
+        let stride = x.len().next_multiple_of(TILE) + SKEW;
         let mut of_flux = self.flux.walk(x.clone());
         let mut of_validity = self.validity.as_ref().map(|validity| validity.walk(x.clone()));
-        let mut sums = Vec::new();
-        let mut covered = Vec::new();
         let mut next = y.start;
         while next < y.end {
             let rows = self.flux.rows_at_once(next);
             sums.resize((rows.end - rows.start) as usize * stride, 0.0);
-            let end = y.end.min(rows.end as usize);
-            for first in x.clone().step_by(piece) {
-                let columns = first..x.end.min(first + piece);
-                of_flux.fill(next, columns.clone(), &mut sums, stride);
-                if let Some(of_validity) = &mut of_validity {
-                    covered.resize(sums.len(), 0.0);
-                    of_validity.fill(next, columns.clone(), &mut covered, stride);
+            of_flux.fill(next, x.clone(), sums, stride);
+            if let Some(of_validity) = &mut of_validity {
+                covered.resize(sums.len(), 0.0);
+                if next == y.start || !of_validity.repeats(next, x.clone()) {
+                    of_validity.fill(next, x.clone(), covered, stride);
                 }
-                for row in next..end {
-                    let start = (row as i64 - rows.start) as usize * stride;
-                    let part = start..start + columns.len();
-                    let mut covered = of_validity.is_some().then(|| &mut covered[part.clone()]);
-                    let sums = &mut sums[part];
-                    self.finish_row(row, columns.clone(), sums, covered.as_deref_mut());
-                    write_row(sums, part_of_row(&mut pixels, row - y.start, &columns, x.start), to_stream);
-                    let Some(map) = &mut coverage else { continue };
-                    let to = part_of_row(map, row - y.start, &columns, x.start);
-                    match &mut covered {
-                        Some(covered) => write_row(covered, to, to_stream),
-                        None => to.fill(1.0),
+            }
+            let end = y.end.min(rows.end as usize);
+            for row in next..end {
+                let start = (row as i64 - rows.start) as usize * stride;
+                let part = start..start + x.len();
+                let covered = of_validity.is_some().then(|| &covered[part.clone()]);
+                let to = row_of(&mut pixels, row - y.start);
+                let sums = &mut sums[part];
+                self.finish_row(row, x.clone(), sums, covered, to);
+                write_row(sums, to, to_stream);
+                let Some(map) = &mut coverage else { continue };
+                let to = row_of(map, row - y.start);
+                match covered {
+                    Some(covered) => {
+                        clamp_coverage(covered, sums);
+                        write_row(sums, to, to_stream);
                     }
+                    None => to.fill(1.0),
                 }
             }
             next = end;
         }
     }
 
-    /// Makes pixels of the sums along part of a row.
-    fn finish_row(&self, y: usize, x: Range<usize>, sums: &mut [f32], covered: Option<&mut [f32]>) {
+    /// Makes pixels of the sums along part of a row, which will replace those of `to`.
+    fn finish_row(&self, y: usize, x: Range<usize>, sums: &mut [f32], covered: Option<&[f32]>, to: &[f32]) {
         let rules = self.gaussian;
         if let Some((of_rows, of_columns)) = &self.inside {
             let of_row = of_rows[y - self.window.y.start];
@@ -140,12 +188,8 @@ impl<'a> Convolution<'a> {
                 *sum = (f64::from(*sum) / (of_row * of_column)) as f32;
             }
         }
-        match (rules.nan, covered) {
-            (NanRule::Interpolate, Some(covered)) => {
-                divide(sums, covered, (rules.min_coverage * (1.0 - ACCURACY)) as f32)
-            }
-            (_, Some(covered)) => clamp_coverage(covered),
-            (_, None) => {}
+        if let (NanRule::Interpolate, Some(covered)) = (rules.nan, covered) {
+            divide(sums, covered, (rules.min_coverage * (1.0 - ACCURACY)) as f32);
         }
         if let Some(near) = &self.near_missing {
             let near = near.row(y - self.window.y.start);
@@ -155,24 +199,51 @@ impl<'a> Convolution<'a> {
         }
         let comes_back = rules.nan == NanRule::Zero || (rules.nan == NanRule::Interpolate && rules.preserve_nan);
         if comes_back && self.missing.among(y, x.clone()) {
-            let row = self.plane.row(y);
-            let row = row.to_slice().expect("planes to be blurred have contiguous rows");
-            put_back_missing(sums, &row[x]);
+            match &self.plane {
+                Some(plane) => {
+                    let row = plane.row(y).to_slice().expect("planes to be blurred have contiguous rows");
+                    put_back_missing(sums, &row[x]);
+                }
+                None => put_back_missing(sums, to),
+            }
         }
     }
 }
 
+/// Rows of a few columns while they are being made; kept, so that no new memory is touched.
+#[derive(Default)]
+struct Scratch {
+    sums: Vec<f32>,
+    /// Of the last rows that did not repeat those above.
+    covered: Vec<f32>,
+}
+
+/// Cuts columns into pieces of at most `at_once`. All but the first begin with a cache line, if the first
+/// is at `address` and rows are whole lines: half a line is slow to write past the caches.
+fn pieces(x: Range<usize>, at_once: usize, address: usize) -> Vec<Range<usize>> {
+    let misplaced = address % CACHE_LINE / size_of::<f32>();
+    let mut pieces = Vec::new();
+    let mut start = x.start;
+    while start < x.end {
+        let is_whole = start > x.start || x.len() <= at_once;
+        let end = x.end.min(start + at_once - if is_whole { 0 } else { misplaced });
+        pieces.push(start..end);
+        start = end;
+    }
+    pieces
+}
+
+/// Rows that a thread writes in one go: fewer would repeat what the first of them need.
+const MIN_ROWS_TOGETHER: usize = 256;
+
+/// A result of this size is no longer in any cache when somebody reads it.
+const LARGER_THAN_CACHE_BYTES: usize = 16 << 20;
+
 /// Keeps rows of scratch from lying a multiple of 4 KiB apart.
 const SKEW: usize = 16;
 
-fn part_of_row<'m>(
-    pixels: &'m mut ArrayViewMut2<f32>,
-    row: usize,
-    columns: &Range<usize>,
-    first: usize,
-) -> &'m mut [f32] {
-    let row = pixels.row_mut(row).into_slice().expect("rows of results are contiguous");
-    &mut row[columns.start - first..columns.end - first]
+fn row_of<'m>(pixels: &'m mut ArrayViewMut2<f32>, row: usize) -> &'m mut [f32] {
+    pixels.row_mut(row).into_slice().expect("rows of results are contiguous")
 }
 
 fn write_row(from: &[f32], to: &mut [f32], to_stream: bool) {
@@ -220,4 +291,21 @@ fn near_missing(plane: ArrayView2<f32>, window: &Window, radius: usize) -> Array
         let range = reach(window.y.start + i, ny);
         count_above[(range.end, j)] > count_above[(range.start, j)]
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_cover_all_columns_and_begin_with_cache_lines() {
+        for (n, at_once, address) in [(6240, 960, 0x1010), (6240, 960, 0x1000), (100, 100, 0x1030), (33, 32, 0x1004)] {
+            let pieces = pieces(7..7 + n, at_once, address);
+            assert_eq!((pieces[0].start, pieces[pieces.len() - 1].end), (7, 7 + n));
+            assert!(pieces.windows(2).all(|pair| pair[0].end == pair[1].start));
+            assert!(pieces.iter().all(|piece| !piece.is_empty() && piece.len() <= at_once));
+            assert!(pieces[1..].iter().all(|piece| (address + 4 * (piece.start - 7)).is_multiple_of(CACHE_LINE)));
+        }
+        assert_eq!(pieces(0..100, 100, 0x1030).len(), 1);
+    }
 }

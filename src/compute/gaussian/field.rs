@@ -1,6 +1,7 @@
 //! What is blurred: a plane's flux and its validity, defined everywhere by an edge rule.
 
 use super::EdgeRule;
+use super::mirror::TileRow;
 use multiversion::multiversion;
 use ndarray::ArrayView2;
 use std::ops::Range;
@@ -98,6 +99,24 @@ pub fn copy_flux(rows: &[&[f32]], x: Range<usize>, to: &mut [f32], stride: usize
     missing != 0
 }
 
+/// Copies part of each row into a tile, with 0 for missing pixels; into another its validity, as
+/// [`copy_validity`] does; and says which rows have a missing pixel.
+#[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2", "aarch64+neon"))]
+pub fn split(rows: &[&[f32]], x: Range<usize>, flux: &mut [TileRow], validity: &mut [TileRow], missing: &mut [bool]) {
+    let tiles = flux.iter_mut().zip(validity).zip(missing);
+    for (row, ((flux, validity), missing)) in rows.iter().zip(tiles) {
+        let mut any = 0;
+        for ((flux, validity), pixel) in flux.iter_mut().zip(validity).zip(&row[x.clone()]) {
+            let bits = pixel.to_bits();
+            let keep = if bits & EXPONENT == EXPONENT { 0 } else { u32::MAX };
+            any |= !keep;
+            *flux = f32::from_bits(bits & keep);
+            *validity = f32::from_bits(1_f32.to_bits() & keep);
+        }
+        *missing = any != 0;
+    }
+}
+
 /// Writes 1 for pixels that are there and 0 for missing ones.
 #[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2", "aarch64+neon"))]
 pub fn copy_validity(pixels: &[f32], to: &mut [f32]) {
@@ -143,19 +162,20 @@ impl Missing {
     pub fn find(plane: ArrayView2<f32>) -> Self {
         let missing = Self::none_in(plane.dim());
         for (y, row) in plane.rows().into_iter().enumerate() {
-            missing.mark(y, row.to_slice().expect("planes to be blurred have contiguous rows"), 0..row.len());
+            let row = row.to_slice().expect("planes to be blurred have contiguous rows");
+            for (i, part) in row.chunks(MARKED_TOGETHER).enumerate().filter(|(_, part)| any_missing(part)) {
+                let start = i * MARKED_TOGETHER;
+                missing.mark(y, start..start + part.len());
+            }
         }
         missing
     }
 
-    /// Marks the missing ones among the pixels `x` of `row`, which is row `y`.
-    pub fn mark(&self, y: usize, row: &[f32], x: Range<usize>) {
-        for mark in x.start / MARKED_TOGETHER..x.end.div_ceil(MARKED_TOGETHER) {
-            let part = x.start.max(mark * MARKED_TOGETHER)..x.end.min((mark + 1) * MARKED_TOGETHER);
-            if any_missing(&row[part]) {
-                self.marks[y * self.marks_per_row + mark].store(true, Relaxed);
-            }
-        }
+    /// Notes that one of the pixels `x` of row `y` is missing.
+    pub fn mark(&self, y: usize, x: Range<usize>) {
+        let row = y * self.marks_per_row;
+        let marks = row + x.start / MARKED_TOGETHER..row + x.end.div_ceil(MARKED_TOGETHER);
+        self.marks[marks].iter().for_each(|mark| mark.store(true, Relaxed));
     }
 
     /// Whether a pixel may be missing among these of row `y`.

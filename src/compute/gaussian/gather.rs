@@ -45,9 +45,9 @@ impl Gather {
         add(self, Tile { rows, next, first_column: 0, check: true }, out, starts)
     }
 
-    /// Adds a tile of all rows from `first_column` on, whatever they hold.
-    pub fn add(&self, rows: &[&TileRow], first_column: usize, out: &mut [f32], starts: &[usize]) {
-        add(self, Tile { rows, next: rows, first_column, check: false }, out, starts);
+    /// Adds a tile of all rows from `first_column` on, whatever they hold. `next` is fetched meanwhile.
+    pub fn add(&self, rows: &[&TileRow], next: &[&TileRow], first_column: usize, out: &mut [f32], starts: &[usize]) {
+        add(self, Tile { rows, next, first_column, check: false }, out, starts);
     }
 }
 
@@ -188,7 +188,7 @@ mod tests {
             let starts: Vec<usize> = (0..n_out).map(|j| j * stride).collect();
             let mut out = vec![7.0; n_out * stride];
             assert_eq!(gather.add_while_finite(&rows, &rows, &mut out, &starts), TILE);
-            gather.add(&rows, 32, &mut out, &starts);
+            gather.add(&rows, &[], 32, &mut out, &starts);
             for j in 0..n_out {
                 for x in 0..TILE {
                     let sum: f64 = (0..n_in).map(|i| weight(j, i) * f64::from(rows[i][x])).sum();
@@ -223,7 +223,7 @@ mod tests {
         let rows: Vec<&TileRow> = rows.iter().collect();
         let mut out = vec![0.0; 9 * TILE];
         let starts: Vec<usize> = (0..9).map(|j| j * TILE).collect();
-        gather.add(&rows, 0, &mut out, &starts);
+        gather.add(&rows, &[], 0, &mut out, &starts);
         for row in out.chunks_exact(TILE) {
             assert!(row.iter().all(|value| value.to_bits() == row[0].to_bits()));
         }

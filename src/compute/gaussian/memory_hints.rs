@@ -3,7 +3,7 @@
 //! The only unsafe code of the CPU's arithmetic. Machines without such instructions do without.
 
 /// Bytes fetched at once.
-const CACHE_LINE: usize = 64;
+pub const CACHE_LINE: usize = 64;
 
 /// Asks for pixels to be brought near; changes nothing but the time it takes to read them.
 #[inline]

@@ -13,6 +13,7 @@ pub mod multirate;
 pub mod plan;
 pub mod psf;
 
+mod band;
 mod coarse_row;
 mod decimate;
 mod finish;
@@ -20,6 +21,7 @@ mod gather;
 mod memory_hints;
 mod mirror;
 mod multirate_taps;
+mod ring;
 mod spread;
 mod sums;
 
@@ -28,10 +30,8 @@ pub use plan::Plan;
 pub use psf::Psf;
 
 use crate::pages;
-use memory_hints::finish_streams;
 use multirate::Taps;
-use ndarray::{Array2, ArrayView2, ArrayViewMut2, Axis};
-use rayon::prelude::*;
+use ndarray::{Array2, ArrayView2, ArrayViewMut2};
 use std::ops::Range;
 
 /// Largest error against the exact f64 sum, in units of the result's peak.
@@ -123,6 +123,11 @@ trait RowWalk {
     /// Writes the columns `x` of the plane in all [`BlurredRows::rows_at_once`] with row `y`, `stride`
     /// apart; it may write up to the next multiple of a tile's columns.
     fn fill(&mut self, y: usize, x: Range<usize>, out: &mut [f32], stride: usize);
+
+    /// Whether [`RowWalk::fill`] would write the same as for the rows above, which the plane has too.
+    fn repeats(&self, _y: usize, _x: Range<usize>) -> bool {
+        false
+    }
 }
 
 /// How a plan is carried out.
@@ -212,43 +217,47 @@ impl Gaussian {
         self.write_while(plane, &Window::whole(plane.dim()), pixels, coverage, &|| true);
     }
 
+    /// Convolves a plane in the memory that it lies in: as [`Gaussian::convolve`], with the same bits.
+    /// The first touch of memory for a result may take longer than the work.
+    ///
+    /// Gives `None` soon after `wanted` says no; it is asked before every few rows. Only the coverage is
+    /// new memory, and what the direct sum is made from.
+    pub fn convolve_in_place(
+        &self,
+        plane: Array2<f32>,
+        with_coverage: bool,
+        wanted: &(dyn Fn() -> bool + Sync),
+    ) -> Option<Convolved> {
+        let shape = plane.dim();
+        let mut pixels = if plane.is_standard_layout() { plane } else { plane.as_standard_layout().into_owned() };
+        let mut coverage = with_coverage.then(|| new_plane(shape));
+        if !pixels.is_empty() && wanted() {
+            let convolution = Convolution::over(self, pixels.view(), &Window::whole(shape), with_coverage);
+            let map = coverage.as_mut().map(|coverage| coverage.view_mut());
+            convolution.write_all(pixels.view_mut(), map, wanted);
+        }
+        wanted().then_some(Convolved { pixels, coverage })
+    }
+
     /// Does the work on the coarse grid, in parallel; the result can then be written part by part.
     ///
     /// `with_coverage`: whether [`Convolution::write`] will be asked for G*m. The rest is as for
     /// [`Gaussian::convolve_window`]; the window must not be empty.
     pub fn begin<'a>(&'a self, plane: ArrayView2<'a, f32>, window: &Window, with_coverage: bool) -> Convolution<'a> {
-        Convolution::new(self, plane, window, with_coverage)
+        Convolution::over(self, plane, window, with_coverage).from(plane)
     }
 
     fn write_while(
         &self,
         plane: ArrayView2<f32>,
         window: &Window,
-        mut pixels: ArrayViewMut2<f32>,
+        pixels: ArrayViewMut2<f32>,
         coverage: Option<ArrayViewMut2<f32>>,
         wanted: &(dyn Fn() -> bool + Sync),
     ) {
-        if pixels.is_empty() || !wanted() {
-            return;
+        if !pixels.is_empty() && wanted() {
+            self.begin(plane, window, coverage.is_some()).write_all(pixels, coverage, wanted);
         }
-        let convolution = self.begin(plane, window, coverage.is_some());
-        let to_stream = size_of_val(&pixels[(0, 0)]) * pixels.len() > LARGER_THAN_CACHE_BYTES;
-        let n_rows = window.y.len().div_ceil(4 * rayon::current_num_threads()).max(MIN_ROWS_TOGETHER);
-        let starts = (window.y.start..window.y.end).step_by(n_rows);
-        let rows = starts.map(|start| start..window.y.end.min(start + n_rows));
-        let parts = pixels.axis_chunks_iter_mut(Axis(0), n_rows);
-        let mut coverage = coverage;
-        let maps: Vec<Option<ArrayViewMut2<f32>>> = match &mut coverage {
-            Some(map) => map.axis_chunks_iter_mut(Axis(0), n_rows).map(Some).collect(),
-            None => rows.clone().map(|_| None).collect(),
-        };
-        let parts: Vec<_> = rows.zip(parts).zip(maps).collect();
-        parts.into_par_iter().for_each(|((rows, pixels), map)| {
-            if wanted() {
-                convolution.write_part(rows, window.x.clone(), pixels, map, to_stream);
-                finish_streams();
-            }
-        });
     }
 }
 
@@ -258,9 +267,3 @@ fn new_plane(shape: (usize, usize)) -> Array2<f32> {
     pages::advise(plane.as_slice_mut().expect("a new array is contiguous"));
     plane
 }
-
-/// Rows that a thread writes in one go: fewer would repeat what the first of them need.
-const MIN_ROWS_TOGETHER: usize = 256;
-
-/// A result of this size is no longer in any cache when somebody reads it.
-const LARGER_THAN_CACHE_BYTES: usize = 16 << 20;

@@ -182,13 +182,30 @@ impl Walk<'_> {
     }
 }
 
-impl RowWalk for Walk<'_> {
-    fn fill(&mut self, y: usize, x: Range<usize>, out: &mut [f32], stride: usize) {
-        let taps = &self.blurred.taps;
-        let plan = &taps.plan;
+impl Walk<'_> {
+    /// The rows of samples that the period of row `y` touches.
+    fn touched(&self, y: usize) -> Range<usize> {
+        let plan = &self.blurred.taps.plan;
         let period = (y as i64 + self.blurred.window.origin.0).div_euclid(plan.step_px as i64);
         let first = (period + plan.first_sample as i64 - self.blurred.first_sample.0) as usize;
-        let rows = first..first + plan.width();
+        first..first + plan.width()
+    }
+}
+
+impl RowWalk for Walk<'_> {
+    fn repeats(&self, y: usize, _x: Range<usize>) -> bool {
+        let rows = self.touched(y);
+        let columns = self.first_sample..self.first_sample + self.n_periods + rows.len() - 1;
+        let bits = |row: usize| {
+            let row = self.blurred.samples.row(row).to_slice().expect("a new array is contiguous");
+            bytemuck::cast_slice::<f32, u32>(&row[columns.clone()])
+        };
+        rows.start > 0 && rows.clone().all(|row| bits(row) == bits(row - 1))
+    }
+
+    fn fill(&mut self, y: usize, x: Range<usize>, out: &mut [f32], stride: usize) {
+        let taps = &self.blurred.taps;
+        let rows = self.touched(y);
         if self.held != rows {
             self.hold(rows.clone());
         }

@@ -15,7 +15,8 @@ pub struct TiledPlane<T> {
 }
 
 impl<T: Copy> TiledPlane<T> {
-    /// Of `tiles` that begin at a row and column of a plane of `shape`, (ny, nx).
+    /// Of `tiles` that begin at a row and column of a plane of `shape`, (ny, nx); together they cover each pixel
+    /// once, and their rows are contiguous.
     pub fn new(shape: (usize, usize), tiles: Vec<((usize, usize), Array2<T>)>) -> Self {
         Self { shape, tiles }
     }
@@ -69,31 +70,42 @@ impl<T: Copy> From<Array2<T>> for TiledPlane<T> {
 
 /// Memory of tiles that are done with, for the next ones: the system takes as long to clear new
 /// memory as the bands take to be added. What one plane takes is kept, not more.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Pool<T>(Mutex<Idle<T>>);
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Idle<T> {
-    /// Of the planes it serves now.
-    plane: (usize, usize),
     n_px: usize,
     /// By number of pixels.
     tiles: HashMap<usize, Vec<Vec<T>>>,
 }
 
-impl<T> Default for Pool<T> {
-    fn default() -> Self {
-        Self(Mutex::new(Idle { plane: (0, 0), n_px: 0, tiles: HashMap::new() }))
+impl<T> Idle<T> {
+    fn take(&mut self, n_px: usize) -> Option<Vec<T>> {
+        let tile = self.tiles.get_mut(&n_px)?.pop()?;
+        self.n_px -= n_px;
+        Some(tile)
+    }
+
+    /// Drops tiles, those of other sizes than `n_px` first, until at most `most_px` are left.
+    fn shrink_to(&mut self, most_px: usize, n_px: usize) {
+        let sizes: Vec<usize> = self.tiles.keys().copied().collect();
+        for size in sizes.into_iter().filter(|size| *size != n_px).chain([n_px]) {
+            while self.n_px > most_px && self.take(size).is_some() {}
+        }
     }
 }
 
 impl<T: Copy + Default> Pool<T> {
-    /// A tile with any content.
+    /// A tile with any content. A new one takes the place of idle ones that are of no use.
     pub fn tile(&self, shape: (usize, usize)) -> Array2<T> {
         let n_px = shape.0 * shape.1;
         let mut idle = self.lock();
-        let kept = idle.tiles.get_mut(&n_px).and_then(Vec::pop);
-        idle.n_px -= kept.as_ref().map_or(0, Vec::len);
+        let kept = idle.take(n_px);
+        if kept.is_none() {
+            let most_px = idle.n_px.saturating_sub(n_px);
+            idle.shrink_to(most_px, n_px);
+        }
         drop(idle);
         let pixels = kept.unwrap_or_else(|| {
             let mut pixels = vec![T::default(); n_px];
@@ -105,15 +117,13 @@ impl<T: Copy + Default> Pool<T> {
 
     /// Takes back the tiles of a plane.
     pub fn give_back(&self, plane: TiledPlane<T>) {
+        let most_px = plane.shape.0 * plane.shape.1;
         let mut idle = self.lock();
-        if idle.plane != plane.shape {
-            *idle = Idle { plane: plane.shape, n_px: 0, tiles: HashMap::new() };
-        }
         for (_, tile) in plane.tiles {
-            if idle.n_px + tile.len() <= plane.shape.0 * plane.shape.1 {
-                idle.n_px += tile.len();
-                idle.tiles.entry(tile.len()).or_default().push(tile.into_raw_vec_and_offset().0);
-            }
+            let n_px = tile.len();
+            idle.n_px += n_px;
+            idle.tiles.entry(n_px).or_default().push(tile.into_raw_vec_and_offset().0);
+            idle.shrink_to(most_px, n_px);
         }
     }
 
@@ -149,8 +159,19 @@ mod tests {
         pool.give_back(plane.clone());
         assert_eq!(pool.tile((3, 2)), array![[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]);
         assert_eq!(pool.tile((3, 2)), Array2::<f32>::zeros((3, 2)));
-        pool.give_back(plane);
-        pool.give_back(TiledPlane::from(array![[1.0]]));
-        assert_eq!(pool.tile((2, 3)), Array2::<f32>::zeros((2, 3)), "planes of another shape are dropped");
+    }
+
+    #[test]
+    fn tiles_that_nobody_wants_any_more_make_room() {
+        let pool = Pool::<u16>::default();
+        pool.give_back(TiledPlane::from(Array2::ones((4, 6))));
+        // The next projection has other cells: its new tiles take the place of the old one.
+        let tiles = vec![((0, 0), pool.tile((2, 3))), ((2, 0), pool.tile((2, 3)))];
+        assert_eq!(pool.lock().n_px, 0);
+        pool.give_back(TiledPlane::new((4, 3), tiles));
+        assert_eq!(pool.lock().n_px, 12);
+        pool.give_back(TiledPlane::from(Array2::ones((4, 3))));
+        assert_eq!(pool.lock().n_px, 12, "the newest stay");
+        assert_eq!(pool.tile((4, 3)), Array2::<u16>::ones((4, 3)));
     }
 }

@@ -24,17 +24,25 @@ struct State {
     failure: Option<(usize, Error)>,
 }
 
+/// A cell of which all tiles are settled; who it is, only its files can tell.
+pub struct Settled {
+    hashes: ChunkHashes,
+    outcome: Result<Combined>,
+}
+
 /// A cell of which all was read, or as much as is wanted.
 pub struct Loaded {
     pub hash: ContentHash,
     pub stamp: Stamp,
+    /// Bytes that were read for its identity alone.
+    pub n_bytes: u64,
     pub outcome: Result<Combined>,
 }
 
 impl Loaded {
     /// Without a look at any file.
     pub fn failed(error: Error) -> Self {
-        Self { hash: ContentHash::absent(), stamp: None, outcome: Err(error) }
+        Self { hash: ContentHash::absent(), stamp: None, n_bytes: 0, outcome: Err(error) }
     }
 }
 
@@ -56,8 +64,8 @@ impl Loading {
                 Ok(Self { index, stored, combining, state: Mutex::new(state) })
             }
             Err(error) => {
-                let (hash, stamp) = stored.read_identity(still_wanted);
-                Err(Box::new(Loaded { hash, stamp, outcome: Err(still_wanted().err().unwrap_or(error)) }))
+                let (hash, stamp, n_bytes) = stored.read_identity(still_wanted);
+                Err(Box::new(Loaded { hash, stamp, n_bytes, outcome: Err(still_wanted().err().unwrap_or(error)) }))
             }
         }
     }
@@ -83,7 +91,7 @@ impl Loading {
     }
 
     /// Takes in what became of a tile; gives the cell with the last of them.
-    pub fn settle(&self, tile: usize, raw: &RawChunks, pixels: Result<Option<Pixels>>) -> Option<Loaded> {
+    pub fn settle(&self, tile: usize, raw: &RawChunks, pixels: Result<Option<Pixels>>) -> Option<Settled> {
         let mut state = self.lock();
         for ((array, indices), hash) in self.combining.chunks(&self.stored, tile).zip(&raw.hashes) {
             state.hashes.set(array.part, array.chunk_number(indices), *hash);
@@ -102,12 +110,17 @@ impl Loading {
         if state.n_left > 0 {
             return None;
         }
-        let (hash, stamp) = self.stored.identity(&state.hashes);
         let outcome = match state.failure.take() {
             Some((_, error)) => Err(error),
             None => Ok(self.combining.finish(state.tiles.drain(..).flatten().collect())),
         };
-        Some(Loaded { hash, stamp, outcome })
+        Some(Settled { hashes: state.hashes.clone(), outcome })
+    }
+
+    /// Says who the cell is. That asks the storage whether its files have changed meanwhile.
+    pub fn identify(&self, Settled { hashes, outcome }: Settled) -> Loaded {
+        let (hash, stamp) = self.stored.identity(&hashes);
+        Loaded { hash, stamp, n_bytes: 0, outcome }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -162,7 +175,7 @@ mod tests {
             assert!(loaded.is_none(), "the cell came before its last tile");
             let (raw, read) = cell.read(tile, Vec::new(), &|| Ok(()));
             let pixels = read.and_then(|()| cell.decode(tile, &raw, &combiner));
-            loaded = cell.settle(tile, &raw, pixels);
+            loaded = cell.settle(tile, &raw, pixels).map(|settled| cell.identify(settled));
         }
         loaded.expect("the cell comes with its last tile")
     }

@@ -26,13 +26,14 @@ pub struct TileToRead {
 
 /// What stage 1 hands to stage 2.
 pub struct TileToDecode {
-    pub cell: Arc<Loading>,
-    pub tile: usize,
-    pub raw: RawChunks,
-    pub read: Result<()>,
+    cell: Arc<Loading>,
+    tile: usize,
+    raw: RawChunks,
+    read: Result<()>,
 }
 
 /// A thread of stage 1.
+#[derive(Clone)]
 pub struct Reader {
     pub shared: Arc<Shared>,
     pub tiles: Receiver<TileToRead>,
@@ -74,34 +75,47 @@ impl Reader {
         }
     }
 
-    /// Opens a cell and hands out its tiles; false if nobody wants more.
+    /// Opens a cell and hands out its tiles; false as for [`Self::read`].
     fn open(&self, to_open: &CellToOpen) -> bool {
         let shared = &self.shared;
         let clock = &shared.progress.reader;
         clock.about(&shared.tasks[to_open.index].listed.cell.name, 0);
-        match clock.time(Spent::Busy, || shared.open(to_open.index)) {
+        let index = to_open.index;
+        if !shared.enter(index) {
+            return true;
+        }
+        let opened = clock.time(Spent::Busy, || shared.open(index));
+        if !shared.leave(index) {
+            return false;
+        }
+        match opened {
             Ok(cell) => {
                 let cell = Arc::new(cell);
-                shared.count_read(cell.description_bytes());
                 (0..cell.n_tiles()).all(|tile| to_open.tiles.send(TileToRead { cell: Arc::clone(&cell), tile }).is_ok())
             }
             Err(failed) => {
                 clock.add_item();
-                let arrival = shared.arrival(to_open.index, *failed);
+                let arrival = shared.arrival(index, *failed);
                 clock.time(Spent::WaitingForOutput, || self.arrivals.send(arrival).is_ok())
             }
         }
     }
 
-    /// Reads a tile into the next free buffer; false if nobody wants more.
+    /// Reads a tile into the next free buffer; false if nobody wants more, or this reader was replaced by another
+    /// because it did not come back: its buffer was, too.
     fn read(&self, TileToRead { cell, tile }: TileToRead) -> bool {
         let shared = &self.shared;
         let clock = &shared.progress.reader;
+        if !shared.enter(cell.index) {
+            return true;
+        }
         let Some(buffer) = clock.time(Spent::WaitingForOutput, || self.buffer()) else { return false };
         let task = &shared.tasks[cell.index];
         clock.about(&task.listed.cell.name, task.decoding.stored_bytes);
         let (raw, read) = clock.time(Spent::Busy, || shared.read(&cell, tile, buffer));
-        shared.count_read(raw.buffer.len() as u64);
+        if !shared.leave(cell.index) {
+            return false;
+        }
         if tile + 1 == cell.n_tiles() {
             clock.add_item();
         }
@@ -132,22 +146,23 @@ impl Preprocessor {
     /// Works until no reader is left.
     pub fn run(&self) {
         let clock = &self.shared.progress.preprocessor;
-        while let Ok(tile) = clock.time(Spent::WaitingForInput, || self.raw_tiles.recv()) {
-            let index = tile.cell.index;
-            let name = &self.shared.tasks[index].listed.cell.name;
-            let n_bytes = tile.raw.buffer.len() as u64;
+        while let Ok(next) = clock.time(Spent::WaitingForInput, || self.raw_tiles.recv()) {
+            let TileToDecode { cell, tile, raw, read } = next;
+            let name = &self.shared.tasks[cell.index].listed.cell.name;
+            let n_bytes = raw.buffer.len() as u64;
             clock.add_bytes_in(n_bytes);
-            let (buffer, loaded) = rayon::scope(|_| {
+            let settled = rayon::scope(|_| {
                 clock.about(name, n_bytes);
-                clock.time(Spent::Busy, || self.shared.decode(tile))
+                clock.time(Spent::Busy, || self.shared.decode(&cell, tile, &raw, read))
             });
             // Once no reader is left nobody needs it.
-            let _ = self.buffers.send(buffer);
-            let Some(loaded) = loaded else { continue };
+            let _ = self.buffers.send(raw.buffer);
+            let Some(settled) = settled else { continue };
             clock.about(name, 0);
-            let arrival = clock.time(Spent::Busy, || self.shared.arrival(index, loaded));
+            // On this thread: storage that does not answer must not keep one of rayon's.
+            let arrival = clock.time(Spent::Busy, || self.shared.arrival(cell.index, cell.identify(settled)));
             if arrival.outcome.is_ok() {
-                clock.add_bytes_out(self.shared.tasks[index].combined_bytes());
+                clock.add_bytes_out(self.shared.tasks[cell.index].combined_bytes());
             }
             clock.add_item();
             if !clock.time(Spent::WaitingForOutput, || self.arrivals.send(arrival).is_ok()) {

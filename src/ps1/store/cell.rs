@@ -145,19 +145,24 @@ impl StoredCell {
         (ContentHash(hasher.finalize().to_hex().to_string()), stamp)
     }
 
-    /// Reads everything for the identity alone, chunk by chunk.
-    pub fn read_identity(&self, still_wanted: &dyn Fn() -> Result<()>) -> (ContentHash, Stamp) {
+    /// Reads everything for the identity alone, chunk by chunk; gives the bytes read too.
+    pub fn read_identity(&self, still_wanted: &dyn Fn() -> Result<()>) -> (ContentHash, Stamp, u64) {
+        let mut n_bytes = self.n_bytes;
         let mut hashes = self.no_hashes();
         let mut buffer = Vec::new();
         for array in self.arrays.iter().flatten() {
             for indices in array.chunks() {
                 let (raw, _) = self.read_chunks([(array, indices)], buffer, still_wanted);
-                let Some(hash) = raw.hashes.first() else { return (ContentHash::absent(), None) };
+                let Some(hash) = raw.hashes.first() else {
+                    return (ContentHash::absent(), None, n_bytes);
+                };
+                n_bytes += raw.buffer.len() as u64;
                 hashes.set(array.part, array.chunk_number(indices), *hash);
                 buffer = raw.buffer;
             }
         }
-        self.identity(&hashes)
+        let (hash, stamp) = self.identity(&hashes);
+        (hash, stamp, n_bytes)
     }
 }
 
