@@ -1,6 +1,7 @@
 //! Options of every command; their doc comments are the manual.
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::gpu::{Choice, Gpu};
 use crate::units::ByteSize;
 use clap::{Parser, Subcommand, ValueEnum};
 
@@ -27,6 +28,12 @@ pub struct Common {
     /// Where to compute
     #[arg(long, global = true, value_enum, default_value = "auto", env = "SKYCACHE_BACKEND")]
     pub backend: Backend,
+    /// Graphics card to use, by its number or a part of its name (`devices` lists them) [default: the best one]
+    #[arg(long, global = true, value_name = "ADAPTER", env = "SKYCACHE_ADAPTER")]
+    pub adapter: Option<Choice>,
+    /// Memory to stay under on the graphics card [default: 80 % of what it has]
+    #[arg(long, global = true, value_name = "BYTES")]
+    pub gpu_memory_budget: Option<ByteSize>,
     /// Number of threads for computing, reading and writing [default: all cores]
     #[arg(long, global = true, value_name = "N")]
     pub threads: Option<std::num::NonZeroUsize>,
@@ -53,20 +60,45 @@ pub enum Backend {
 }
 
 impl Common {
-    /// Sets what holds for the whole process: the number of threads, the back end.
+    /// Sets what holds for the whole process: the number of threads.
     ///
     /// # Errors
-    /// [`ErrorKind::Unsupported`] for a back end this version does not have.
+    /// [`ErrorKind::Parameter`] if they cannot be started.
     pub fn apply(&self) -> Result<()> {
-        if self.backend == Backend::Gpu {
-            return Err(Error::new(ErrorKind::Unsupported, "this version computes on the CPU only")
-                .help("use --backend cpu or auto"));
-        }
         let n_threads = self.threads.map_or(0, std::num::NonZeroUsize::get);
         rayon::ThreadPoolBuilder::new()
             .num_threads(n_threads)
             .build_global()
             .map_err(|cause| Error::new(ErrorKind::Parameter, "cannot start the threads").cause(cause))
+    }
+
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] if a graphics card was asked for, for commands that cannot use one.
+    pub fn refuse_gpu(&self) -> Result<()> {
+        match self.backend {
+            Backend::Gpu => {
+                Err(Error::new(ErrorKind::Unsupported, "this command computes on the CPU only in this version")
+                    .help("use --backend cpu or auto"))
+            }
+            Backend::Auto | Backend::Cpu => Ok(()),
+        }
+    }
+
+    /// The graphics card that was asked for; `None` for the CPU.
+    ///
+    /// `auto` takes the CPU: a single plane is convolved before a card is even opened.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Missing`] or [`ErrorKind::Device`] if the card asked for cannot be had.
+    pub fn gpu(&self) -> Result<Option<Gpu>> {
+        match self.backend {
+            Backend::Gpu => {
+                let choice = self.adapter.clone().unwrap_or_default();
+                let memory = self.gpu_memory_budget.map(|size| size.0);
+                Gpu::open(&choice, memory).map(Some)
+            }
+            Backend::Auto | Backend::Cpu => Ok(None),
+        }
     }
 
     /// Threads to use: the option, or all cores.
@@ -88,6 +120,8 @@ pub enum Command {
     Preview(super::preview::Options),
     /// Make a small projection of skycells, run ps1 on it, and show what came out
     Demo(super::demo::Options),
+    /// List the graphics cards of this machine
+    Devices,
     /// Print the completions of a shell
     Completions(super::generate::Completions),
     /// Write the man pages, one a command

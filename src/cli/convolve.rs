@@ -7,6 +7,7 @@ use crate::compute::beam::SynthesizedBeam;
 use crate::compute::gaussian::psf::DEFAULT_SIGMA_PX;
 use crate::compute::gaussian::{self, Convolved, Gaussian, Plan, Psf};
 use crate::error::{Error, ErrorKind, Result};
+use crate::gpu::Gpu;
 use crate::image::beam::{Followed, follow_blur};
 use crate::image::{self, Header, Image, publish};
 use crate::interrupt;
@@ -110,16 +111,15 @@ pub fn run(options: &Options, common: &Common) -> Result<Exit> {
     // Before the work, not after it.
     options.check_outputs()?;
     warn_of_cut(gaussian.psf());
+    let gpu = common.gpu()?;
 
     let Image { pixels, header } = image::read(&options.input)?;
     interrupt::check()?;
     warn_of_planes(&header, &options.input);
     let n_missing = count(&pixels, |pixel| !pixel.is_finite());
-    let wanted = || interrupt::signal().is_none();
     let start_convolving = Instant::now();
-    let convolved = gaussian.convolve_in_place(pixels, options.coverage.is_some(), &wanted);
+    let Convolved { pixels, coverage } = convolve(&gaussian, gpu.as_ref(), pixels, options.coverage.is_some())?;
     let seconds_convolving = start_convolving.elapsed().as_secs_f64();
-    let Convolved { pixels, coverage } = convolved.ok_or_else(interrupt::error)?;
 
     let mut result = Image { pixels, header: header.clone() };
     let followed =
@@ -145,9 +145,22 @@ pub fn run(options: &Options, common: &Common) -> Result<Exit> {
     interrupt::check()?;
     publish::publish_all(staged, options.overwrite)?;
 
-    let summary = Summary { gaussian: &gaussian, followed: &followed, n_missing, n_nan, seconds_convolving, start };
+    let backend = gpu.map_or_else(|| "cpu".to_owned(), |gpu| format!("gpu: {}", gpu.adapter().name));
+    let summary =
+        Summary { backend, gaussian: &gaussian, followed: &followed, n_missing, n_nan, seconds_convolving, start };
     summary.print(options, result.pixels.dim(), common.json);
     Ok(Exit::Done)
+}
+
+/// Where it was asked to be done.
+fn convolve(gaussian: &Gaussian, gpu: Option<&Gpu>, pixels: Array2<f32>, with_coverage: bool) -> Result<Convolved> {
+    match gpu {
+        Some(gpu) => gaussian.convolve_on(gpu, pixels.view(), with_coverage),
+        None => {
+            let wanted = || interrupt::signal().is_none();
+            gaussian.convolve_in_place(pixels, with_coverage, &wanted).ok_or_else(interrupt::error)
+        }
+    }
 }
 
 impl Options {
@@ -289,6 +302,8 @@ impl From<EdgeRule> for gaussian::EdgeRule {
 
 /// What is told at the end.
 struct Summary<'a> {
+    /// `cpu`, or `gpu` and its name.
+    backend: String,
     gaussian: &'a Gaussian,
     followed: &'a Followed,
     n_missing: usize,
@@ -320,7 +335,7 @@ impl Summary<'_> {
             report::object(&serde_json::json!({
                 "output": output.to_string(),
                 "coverage": options.coverage.as_ref().map(|path| path.display().to_string()),
-                "backend": "cpu",
+                "backend": self.backend,
                 "shape": [ny, nx],
                 "sigma_px": sigma_px,
                 "radius_px": radius_px,

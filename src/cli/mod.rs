@@ -9,6 +9,7 @@ pub mod report;
 
 mod convolve;
 mod demo;
+mod devices;
 mod generate;
 mod ingest;
 mod inputs;
@@ -51,8 +52,12 @@ pub fn main() -> ExitCode {
 
 fn run(args: &Args) -> crate::Result<Exit> {
     args.common.apply()?;
+    if !matches!(args.command, Command::Convolve(_) | Command::Devices) {
+        args.common.refuse_gpu()?;
+    }
     match &args.command {
         Command::Convolve(options) => convolve::run(options, &args.common),
+        Command::Devices => devices::run(&args.common),
         Command::Completions(options) => generate::run_completions(options, &args.common),
         Command::ManPages(options) => generate::run_man_pages(options, &args.common),
         Command::Ps1(options) => ps1::run(options, &args.common),

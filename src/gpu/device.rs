@@ -1,6 +1,7 @@
 //! One adapter opened: errors caught where they are made, work submitted and waited for.
 
-use super::adapter::{self, Adapter, Choice};
+use super::adapter::{Adapter, Choice};
+use super::drivers;
 use super::memory::Account;
 use super::shader::Pipelines;
 use crate::error::{Error, ErrorKind, Result};
@@ -38,7 +39,7 @@ impl Gpu {
     /// # Errors
     /// [`ErrorKind::Missing`] without such an adapter; [`ErrorKind::Device`] if it cannot be opened.
     pub fn open(choice: &Choice, memory_bytes: Option<u64>) -> Result<Self> {
-        let (adapter, found) = adapter::choose(choice)?;
+        let (adapter, found) = drivers::choose(choice)?;
         let wanted = wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::PIPELINE_CACHE;
         let description = wgpu::DeviceDescriptor {
             label: Some("skycache-gpu"),
@@ -68,6 +69,11 @@ impl Gpu {
         let account = Account::new(memory_bytes.unwrap_or(share));
         let pipelines = Pipelines::new(&device, &adapter);
         Ok(Self { adapter, device, queue, account, pipelines, lost })
+    }
+
+    /// The adapter that was opened.
+    pub fn adapter(&self) -> &Adapter {
+        &self.adapter
     }
 
     /// The largest piece of a buffer that a shader can be given, in bytes.

@@ -5,12 +5,26 @@
 //!
 //! A failed allocation, pipeline or dispatch is an error that names the operation, never zeros.
 
-pub mod adapter;
+mod adapter;
+#[cfg(feature = "gpu")]
 mod device;
+#[cfg(feature = "gpu")]
+mod drivers;
+#[cfg(feature = "gpu")]
 mod memory;
+#[cfg(feature = "gpu")]
 mod shader;
 
+#[cfg(not(feature = "gpu"))]
+mod absent;
+#[cfg(not(feature = "gpu"))]
+pub use absent::{Gpu, list};
+
 pub use adapter::{Adapter, Choice};
-pub use device::{Gpu, Timed};
-pub use memory::{Buffer, Download, Staging};
-pub use shader::{Binding, Pass, Shader};
+#[cfg(feature = "gpu")]
+pub use {
+    device::{Gpu, Timed},
+    drivers::list,
+    memory::{Buffer, Download, Staging},
+    shader::{Binding, Pass, Shader},
+};

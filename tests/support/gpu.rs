@@ -2,7 +2,7 @@
 
 #![allow(dead_code, reason = "each test file uses its own part of this")]
 
-use skycache_gpu::gpu::{Choice, Gpu, adapter};
+use skycache_gpu::gpu::{self, Choice, Gpu};
 use std::sync::OnceLock;
 
 /// The adapter named by `SKYCACHE_TEST_ADAPTER`, or the first there is, be it software; `None` without any, which
@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 pub fn gpu() -> Option<&'static Gpu> {
     static OPENED: OnceLock<Option<Gpu>> = OnceLock::new();
     let gpu = OPENED.get_or_init(|| {
-        if adapter::list().is_empty() {
+        if gpu::list().is_empty() {
             assert!(!is_required(), "SKYCACHE_REQUIRE_GPU is set, and there is no adapter");
             return None;
         }

@@ -9,6 +9,8 @@ pub mod direct;
 pub mod field;
 #[cfg(feature = "gpu")]
 pub mod gpu;
+#[cfg(not(feature = "gpu"))]
+mod gpu_absent;
 pub mod multirate;
 pub mod plan;
 pub mod psf;
