@@ -24,7 +24,7 @@ demo: build ## build, run the pipeline on a made-up projection in demo/, and sho
 
 test: packages ## run all tests, those in the documentation too
 	$(CARGO) test $(CARGO_FLAGS)
-# The same again with `--no-default-features` belongs here as soon as there are features.
+	$(CARGO) test --no-default-features --lib $(CARGO_FLAGS)
 
 build: packages ## build the optimised binary
 	$(CARGO) build --release $(CARGO_FLAGS)
@@ -35,6 +35,7 @@ bench: packages ## run the benchmarks (docs/benchmarks.md says how to read them)
 lint: packages ## check formatting, lints, documentation, and that the benchmarks build
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets $(CARGO_FLAGS) -- -D warnings
+	$(CARGO) clippy --all-targets --no-default-features $(CARGO_FLAGS) -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps $(CARGO_FLAGS)
 	$(CARGO) bench --no-run $(CARGO_FLAGS)
 

@@ -84,7 +84,7 @@ fn limited_by(
         let most = stage_cpu.iter().copied().enumerate().max_by(|a, b| a.1.total_cmp(&b.1));
         let most = match most {
             Some((index, cpu)) if cpu > shared => format!("the {}", STAGES[index]),
-            _ => "work that all cores share (decoding, blur)".to_owned(),
+            _ => "work that all cores share (the coarse grid of the blur)".to_owned(),
         };
         return format!("computing: {n_cores} cores were {} % busy, most of it with {most}", percent(part_of_cores));
     }
