@@ -4,3 +4,9 @@ pub mod bands;
 pub mod beam;
 pub mod gaussian;
 pub mod reference;
+
+/// All shaders of all operations.
+#[cfg(feature = "gpu")]
+pub fn shaders() -> impl Iterator<Item = &'static crate::gpu::Shader> {
+    gaussian::gpu::SHADERS.into_iter()
+}

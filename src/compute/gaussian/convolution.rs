@@ -181,7 +181,7 @@ fn write_row(from: &[f32], to: &mut [f32], to_stream: bool) {
 
 impl Gaussian {
     /// See [`Convolution::inside`].
-    fn weight_inside(&self, (ny, nx): (usize, usize), window: &Window) -> Option<(Vec<f64>, Vec<f64>)> {
+    pub(super) fn weight_inside(&self, (ny, nx): (usize, usize), window: &Window) -> Option<(Vec<f64>, Vec<f64>)> {
         if self.edge != EdgeRule::Renormalize || self.nan == NanRule::Interpolate {
             return None;
         }

@@ -2,11 +2,13 @@
 //!
 //! [`psf`] is the PSF and its taps, [`plan`] chooses how to compute it, [`field`] says what is
 //! blurred and how it goes on beyond the edge, [`direct`] and [`multirate`] compute, and
-//! [`convolution`] applies the rules to what they give.
+//! [`convolution`] applies the rules to what they give. `gpu` does all of it on a graphics card.
 
 pub mod convolution;
 pub mod direct;
 pub mod field;
+#[cfg(feature = "gpu")]
+pub mod gpu;
 pub mod multirate;
 pub mod plan;
 pub mod psf;

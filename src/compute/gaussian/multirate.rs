@@ -47,7 +47,7 @@ pub struct Samples {
 
 impl Samples {
     /// Samples for the output pixels `range`, which begin `origin` pixels into the larger plane.
-    fn new(plan: &Multirate, range: &Range<usize>, origin: i64) -> Self {
+    pub fn new(plan: &Multirate, range: &Range<usize>, origin: i64) -> Self {
         let periods = periods(plan, range, origin);
         let halo = plan.coarse.len() / 2;
         let first = periods.start + plan.first_sample as i64;
