@@ -201,7 +201,7 @@ fn one_altered_pixel_is_noticed() {
 #[test]
 fn strips_and_budgets_change_no_bit() {
     let Some(gpu) = gpu() else { return };
-    let plane = plane((300, 70), &mut StdRng::seed_from_u64(2), 10.0, true);
+    let plane = plane((130, 50), &mut StdRng::seed_from_u64(2), 10.0, true);
     for psf in [psf(12.0, 94), psf(9.0, 20)] {
         for nan in NAN_RULES {
             for edge in EDGE_RULES {
@@ -212,7 +212,7 @@ fn strips_and_budgets_change_no_bit() {
                 };
                 let (n_strips, whole) = with_rows(gpu, None);
                 assert_eq!(n_strips, 1);
-                for most_rows in [1, 7, 110] {
+                for most_rows in [7, 110] {
                     let (n_strips, in_strips) = with_rows(gpu, Some(most_rows));
                     assert!(n_strips > 1 && same_bits(&whole, &in_strips), "{psf:?} {nan:?} {edge:?} {most_rows}");
                 }
@@ -221,12 +221,12 @@ fn strips_and_budgets_change_no_bit() {
         let gaussian = Gaussian::new(psf);
         let whole = gaussian.convolve_on(gpu, plane.view(), true).unwrap();
         // The whole plane on the device would take most of this.
-        let Some(small) = gpu_with_budget(190_000) else { return };
+        let Some(small) = gpu_with_budget(100_000) else { return };
         let on_small = FromHost::new(&small, &gaussian, plane.dim(), true, None).unwrap();
         assert!(on_small.n_strips() > 1, "{}", on_small.n_strips());
         assert!(same_bits(&whole, &on_small.convolve(plane.view()).unwrap()));
-        assert!(small.peak_bytes() <= 190_000);
-        let tiny = gpu_with_budget(10_000).unwrap();
+        assert!(small.peak_bytes() <= 100_000);
+        let tiny = gpu_with_budget(5_000).unwrap();
         let refused = FromHost::new(&tiny, &gaussian, plane.dim(), true, None).unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::Memory);
         assert!(refused.advice().is_some());
@@ -262,6 +262,8 @@ fn many_resident_planes_are_convolved_as_if_they_came_one_by_one() {
         let short = gpu.buffer("short", 4).unwrap();
         let wrong = Planes { pixels: &short, ..batch[0] };
         assert_eq!(resident.convolve(&[wrong]).unwrap_err().kind(), ErrorKind::Shape);
+        let over = Planes { pixels: batch[0].plane, ..batch[0] };
+        assert_eq!(resident.convolve(&[over]).unwrap_err().kind(), ErrorKind::Device);
         let without = Planes { coverage: None, ..batch[0] };
         assert_eq!(resident.convolve(&[without]).unwrap_err().kind(), ErrorKind::Parameter);
     }

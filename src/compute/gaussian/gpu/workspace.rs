@@ -124,7 +124,12 @@ impl<'g> Workspace<'g> {
         let outside = gpu.buffer_of("weight outside", &outside)?;
         let nothing = gpu.buffer("nothing", WORD)?;
         let (largest, left) = (gpu.max_binding_bytes().saturating_sub(ALIGNMENT), gpu.memory_left_bytes());
+        let row_bytes = shape.1 as u64 * WORD;
         let fits = |bytes: &Bytes| {
+            // Marks are made for every row of the input in one dispatch.
+            if bytes.marks > 0 && bytes.input > row_bytes * u64::from(gpu.max_workgroups()) {
+                return false;
+            }
             // Of small buffers at least a word is allocated.
             bytes.largest() <= largest && bytes.scratch() + planes(bytes) + 8 * WORD <= left
         };
