@@ -1,7 +1,7 @@
 //! The Gaussian on a graphics card: the same plan, rules and results as on the CPU, all in f32.
 //!
-//! A plane is made in strips of rows that fit the device's bindings and its memory budget ([`strips`]); each
-//! strip takes a few passes ([`passes`]) over tables that are uploaded once ([`workspace`]). [`Resident`] works on
+//! A plane is made in strips of rows that fit the device's bindings and its memory budget (`strips`); each
+//! strip takes a few passes (`passes`) over tables that are uploaded once (`workspace`). [`Resident`] works on
 //! planes that are on the device, [`FromHost`] brings them there and back.
 //!
 //! Strips change no bit of a result: sums depend on the plan alone.
