@@ -4,3 +4,4 @@ pub mod bands;
 pub mod beam;
 pub mod gaussian;
 pub mod reference;
+pub mod stats;
