@@ -100,3 +100,29 @@ fn holding(histogram: &[u64], rank: &mut u64) -> usize {
     }
     unreachable!("a rank is below the number of pixels, and strips are the same each time")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ndarray::Array2;
+
+    #[test]
+    fn keys_rise_with_the_values_and_lead_back_to_them() {
+        let values = [f64::MIN, -1.5, -1e-320, 0.0, 1e-320, 1e-3, 1.5, f64::MAX];
+        assert!(values.is_sorted_by(|a, b| key(*a) < key(*b)));
+        assert!(values.iter().all(|number| value(key(*number)) == *number));
+        assert_eq!(key(-0.0), key(0.0));
+    }
+
+    #[test]
+    fn ties_beyond_what_is_kept_are_followed_to_the_last_bit() {
+        let n = MAX_KEPT as usize + 3;
+        let plane = Array2::from_shape_fn((2, n), |(y, x)| if y == 0 { 0.1 } else { 0.2 + x as f32 });
+        for (rank, expected) in [(0, 0.1_f32), (n as u64 - 1, 0.1), (n as u64, 0.2), (2 * n as u64 - 1, n as f32)] {
+            let found = nth(&plane.view(), f32::NEG_INFINITY, Order::ByValue, rank).unwrap();
+            assert!((found - f64::from(expected)).abs() < 0.81, "{rank}: {found}");
+        }
+        let middle = middle(&plane.view(), f32::NEG_INFINITY, 2 * n as u64, Order::ByValue).unwrap();
+        assert_eq!(middle, (f64::from(0.1_f32) + f64::from(0.2_f32)) / 2.0);
+    }
+}

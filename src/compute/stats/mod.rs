@@ -192,10 +192,64 @@ mod tests {
     use super::*;
     use ndarray::Array2;
 
+    fn plane() -> Array2<f32> {
+        // More pixels near the middle than are kept.
+        let mut plane = Array2::from_shape_fn((900, 901), |(y, x)| ((y * 7919 + x * 104_729) % 65_521) as f32 - 3e4);
+        plane.slice_mut(ndarray::s![100..140, ..]).fill(f32::NAN);
+        plane
+    }
+
     #[test]
-    fn quick() {
-        let plane = Array2::from_shape_fn((600, 700), |(y, x)| ((y * 31 + x * 17) % 9973) as f32 / 97.0 + 1e6);
-        println!("{:?}\n{:?}", measure(plane.view()), reference::measure(plane.view()));
-        assert_eq!(measure(plane.view()).mad_sigma, reference::measure(plane.view()).mad_sigma);
+    fn a_sample_that_misleads_changes_no_number() {
+        let plane = plane();
+        let (expected, expected_beam) = (reference::measure(plane.view()), reference::measure_beam(plane.view(), 0.5));
+        let narrow = |floor, value: f32| Sample::of(vec![value; 1000], floor);
+        let spread = |floor, from: f32| Sample::of((0..1000).map(|i| from + i as f32).collect(), floor);
+        // Far off, wrong by a little, as wide as the plane, and none at all.
+        for value in [-3e4, 2_500.0, 2_760.0, 3e4] {
+            for sample in [narrow(f32::NEG_INFINITY, value), spread(f32::NEG_INFINITY, value)] {
+                let found = measure_sampled(&plane.view(), sample).unwrap();
+                assert_eq!((found.median, found.mad_sigma), (expected.median, expected.mad_sigma), "about {value}");
+            }
+            for sample in [narrow(0.0, value.abs()), spread(0.0, value.abs())] {
+                let found = measure_beam_sampled(&plane.view(), 0.5, sample).unwrap();
+                assert_eq!(found.pb_response_median, expected_beam.pb_response_median, "about {value}");
+                assert_eq!(found.pb_fraction_above_cut, expected_beam.pb_fraction_above_cut);
+            }
+        }
+        let none = Sample::of(Vec::new(), f32::NEG_INFINITY);
+        assert_eq!(measure_sampled(&plane.view(), none).unwrap().mad_sigma, expected.mad_sigma);
+    }
+
+    #[test]
+    fn the_judges_of_the_slow_way_are_reached() {
+        let plane = plane();
+        let proves = |sample: &Sample| {
+            let cuts = Cuts::for_median_and_mad(sample);
+            let tally = cpu::tally(&plane.view(), &cuts, sample.pivot()).unwrap();
+            select::middle(&tally, &cuts, Order::ByValue).is_some()
+        };
+        assert!(proves(&Sample::take(&plane.view(), f32::NEG_INFINITY).unwrap()));
+        assert!(!proves(&Sample::of(vec![3e4; 1000], f32::NEG_INFINITY)), "the window missed");
+        assert!(!proves(&Sample::of(Vec::new(), f32::NEG_INFINITY)), "too many to keep");
+    }
+
+    #[test]
+    fn tallies_of_parts_merge_into_that_of_the_whole() {
+        let plane = plane();
+        let sample = Sample::take(&plane.view(), f32::NEG_INFINITY).unwrap();
+        let cuts = Cuts::for_median_and_mad(&sample);
+        let tally = |part: ArrayView2<f32>| cpu::tally(&part, &cuts, sample.pivot()).unwrap();
+        let whole = tally(plane.view());
+        let (low, high) = plane.view().split_at(ndarray::Axis(0), 333);
+        let mut merged = tally(low);
+        merged.merge(tally(high));
+        assert_eq!((merged.n_px(), merged.below(), merged.extremes()), (whole.n_px(), whole.below(), whole.extremes()));
+        let n_valid = cuts.n_valid(&whole);
+        let (found, expected) = (merged.moments(n_valid), whole.moments(n_valid));
+        assert!((found.standard_deviation / expected.standard_deviation - 1.0).abs() < 1e-14);
+        for order in [Order::ByValue, Order::ByDistanceFrom(17.5)] {
+            assert_eq!(select::middle(&merged, &cuts, order), select::middle(&whole, &cuts, order));
+        }
     }
 }

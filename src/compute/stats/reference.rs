@@ -14,10 +14,9 @@ pub fn measure(plane: ArrayView2<f32>) -> PlaneStats {
     let n = values.len() as f64;
     let sum = exact_sum(values.iter().copied());
     let mean = sum / n;
-    // The second term takes back what rounding the mean did to the first.
-    let residual = exact_sum(values.iter().map(|value| value - mean)) / n;
-    let square = exact_sum(values.iter().map(|value| (value - mean) * (value - mean))) / n;
-    let rms_noise = (square - residual * residual).max(0.0).sqrt();
+    // About one of the values, so that equal ones have no deviation at all.
+    let offset = exact_sum(values.iter().map(|value| value - values[0])) / n;
+    let rms_noise = (exact_sum(values.iter().map(|value| (value - values[0] - offset).powi(2))) / n).sqrt();
     let sorted = sorted(values);
     let (min, max) = (sorted[0], sorted[sorted.len() - 1]);
     let peak_flux = min.abs().max(max.abs());
