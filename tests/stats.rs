@@ -2,6 +2,7 @@
 //! and shared out in other ways.
 
 #[path = "support/frozen.rs"]
+#[expect(dead_code, reason = "only the planes and the reading of a file are wanted here")]
 mod frozen;
 
 use ndarray::{Array2, ArrayView2, s};
