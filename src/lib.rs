@@ -22,7 +22,7 @@
 //! - [`cli`]: options, printing, progress, exit codes; the only room that knows the terminal
 //! - [`ps1`]: the four stages, the list, the input and output stores, ingest, resume
 //! - [`skycell`]: what a PS1 skycell is: names, layout, bands, mask bits
-//! - [`compute`]: arithmetic on planes: the Gaussian, the sum of bands, and slow f64 versions as judges
+//! - [`compute`]: arithmetic on planes: the Gaussian, the sum of bands, statistics, and slow f64 versions as judges
 //! - [`image`]: FITS and Zarr opened and written by content; outputs published whole
 //! - [`preview`]: pictures; [`demo`]: a synthetic projection to try everything on
 //! - [`error`], [`units`], [`interrupt`]: one error type, checked quantities, signals as a flag; `pages`:
