@@ -56,9 +56,13 @@ pub(super) fn read_bytes(source: &Source) -> Result<u64> {
     }
     let (_, info, _) = open(source)?;
     let (ny, nx) = plane_shape(source, &info)?;
-    // f64 pixels pass through a strip; of a compressed image CFITSIO holds a tile, which is at most the image.
     let plane = ((ny * nx) as u64).saturating_mul(size_of::<f32>() as u64);
-    let in_hand = if info.compressed { plane } else { (STRIP_PIXELS * size_of::<f64>()) as u64 };
+    let in_hand = match info.bitpix {
+        // CFITSIO holds a tile, which is at most the image.
+        _ if info.compressed => plane,
+        64 | -64 => ((ny * nx).min(STRIP_PIXELS.max(nx)) * size_of::<f64>()) as u64,
+        _ => 0,
+    };
     Ok(plane.saturating_add(in_hand))
 }
 

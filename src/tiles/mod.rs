@@ -16,6 +16,9 @@ use std::path::{Path, PathBuf};
 /// Response above which a primary beam is counted, where nothing else is asked for.
 pub const DEFAULT_BEAM_CUT: f64 = 0.1;
 
+/// Part of a plane that its median and MAD keep beside it at most: one in this number of pixels.
+const MOST_KEPT: u64 = 8;
+
 /// What to measure, and within which bounds.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -162,9 +165,10 @@ impl Work {
         Ok(TileBeam { path: path.to_owned(), shape: pixels.dim(), stats })
     }
 
-    /// The most memory that reading an image takes, if that is within the budget.
+    /// The most memory that reading and measuring an image takes, if that is within the budget.
     fn check_memory(&self, path: &str) -> Result<u64> {
         let bytes = image::read_bytes(path)?;
+        let bytes = bytes.saturating_add(bytes / MOST_KEPT);
         if bytes <= self.budget_bytes {
             return Ok(bytes);
         }
