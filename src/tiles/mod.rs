@@ -16,8 +16,10 @@ use std::path::{Path, PathBuf};
 /// Response above which a primary beam is counted, where nothing else is asked for.
 pub const DEFAULT_BEAM_CUT: f64 = 0.1;
 
-/// Part of a plane that its median and MAD keep beside it at most: one in this number of pixels.
-const MOST_KEPT: u64 = 8;
+/// Median and MAD keep at most one in so many pixels beside the plane ...
+const KEPT_PART: u64 = 8;
+/// ... or so many bytes, where all of a small plane may be kept.
+const KEPT_BYTES: u64 = 1 << 20;
 
 /// What to measure, and within which bounds.
 #[derive(Clone, Debug)]
@@ -168,7 +170,7 @@ impl Work {
     /// The most memory that reading and measuring an image takes, if that is within the budget.
     fn check_memory(&self, path: &str) -> Result<u64> {
         let bytes = image::read_bytes(path)?;
-        let bytes = bytes.saturating_add(bytes / MOST_KEPT);
+        let bytes = bytes.saturating_add((bytes / KEPT_PART).max(bytes.min(KEPT_BYTES)));
         if bytes <= self.budget_bytes {
             return Ok(bytes);
         }
