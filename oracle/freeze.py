@@ -12,9 +12,11 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from astropy.io import fits
 
 import assembly
 import convolution
+import measure
 
 FOLDER = Path(__file__).parents[1] / "fixtures" / "oracle"
 FORMAT = 1
@@ -209,6 +211,40 @@ def freeze_convolutions():
     return {"format": FORMAT, "cases": cases}
 
 
+BEAM_CUT = 0.1
+# Pattern, cell, height, width, then what the plane is multiplied with and what is added to it.
+MEASURED_PLANES = [
+    ("hash", 0, 331, 457, 1.0, 0.0),
+    ("hash", 5, 600, 700, 1.0, 1e6),
+    ("hash", 9, 600, 700, -1e-40, 0.0),
+    ("ramp", 2, 1200, 900, 1.0, -1.0),
+    ("ramp", 3, 601, 901, 1e35, 0.0),
+    ("delta", 1, 800, 800, 1.0, 0.0),
+    ("delta", 1, 700, 901, 0.0, 2.5),
+    ("nan", 0, 50, 60, 1.0, 0.0),
+]
+MEASURED_FILES = ["1904-66_SIN.fits", "PS1_i.fits", "m13.fits", "compressed_with_nan.fits"]
+
+
+def freeze_stats():
+    """Statistics of planes by formula and of the images in fixtures/real."""
+    cases = []
+    for pattern, cell, height, width, scale, offset in MEASURED_PLANES:
+        pixels = (plane(pattern, cell, height, width) * scale + offset).astype(np.float32)
+        formula = {"pattern": pattern, "cell": cell, "height": height, "width": width}
+        cases.append(measured(formula | {"scale": scale, "offset": offset}, pixels))
+    for name in MEASURED_FILES:
+        with fits.open(FOLDER.parent / "real" / name) as hdus:
+            pixels = next(hdu.data for hdu in hdus if hdu.data is not None)
+        # As the program reads them.
+        cases.append(measured({"file": name}, pixels.astype(np.float32)))
+    return {"format": FORMAT, "beam_cut": BEAM_CUT, "cases": cases}
+
+
+def measured(source, pixels):
+    return {"source": source, "plane": measure.plane_stats(pixels), "beam": measure.beam_stats(pixels, BEAM_CUT)}
+
+
 def write(path, value):
     """One sample a line keeps the file readable in a diff of a few lines."""
     text = json.dumps(value, indent=None, separators=(",", ":"), allow_nan=False)
@@ -223,6 +259,7 @@ def main(folder):
         write(folder / f"{name}.json", freeze_assembly(name))
     write(folder / "bands.json", freeze_bands())
     write(folder / "convolve.json", freeze_convolutions())
+    write(folder / "stats.json", freeze_stats())
 
 
 if __name__ == "__main__":

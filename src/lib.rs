@@ -22,9 +22,10 @@
 //! - [`cli`]: options, printing, progress, exit codes; the only room that knows the terminal
 //! - [`ps1`]: the four stages, the list, the input and output stores, ingest, resume
 //! - [`skycell`]: what a PS1 skycell is: names, layout, bands, mask bits
-//! - [`compute`]: arithmetic on planes: the Gaussian, the sum of bands, and slow f64 versions as judges
+//! - [`compute`]: arithmetic on planes: the Gaussian, the sum of bands, statistics, and slow f64 versions as judges
 //! - [`gpu`]: a graphics card: adapters, memory under a budget, passes; nothing but names without the feature `gpu`
 //! - [`image`]: FITS and Zarr opened and written by content; outputs published whole
+//! - [`tiles`]: the numbers of many images and of their primary beams
 //! - [`preview`]: pictures; [`demo`]: a synthetic projection to try everything on
 //! - [`error`], [`units`], [`interrupt`]: one error type, checked quantities, signals as a flag; `pages`:
 //!   large buffers without page faults
@@ -67,6 +68,7 @@ mod pages;
 pub mod preview;
 pub mod ps1;
 pub mod skycell;
+pub mod tiles;
 pub mod units;
 
 pub use error::{Error, ErrorKind, Result};

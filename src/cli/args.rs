@@ -116,6 +116,8 @@ pub enum Command {
     Ingest(super::ingest::Options),
     /// Blur an image with a Gaussian PSF
     Convolve(super::convolve::Options),
+    /// Print the statistics of images, and of their primary beams
+    Stats(super::stats::Options),
     /// Make a picture of an image
     Preview(super::preview::Options),
     /// Make a small projection of skycells, run ps1 on it, and show what came out

@@ -31,7 +31,7 @@ pub struct Options {
 /// # Errors
 /// If there is no input at all, or the store cannot be written.
 pub fn run(options: &Options, common: &Common) -> crate::Result<Exit> {
-    let mut found = inputs::find(&options.inputs, inputs::is_fits)?;
+    let mut found = inputs::find(&options.inputs, inputs::Wanted::Fits)?;
     if found.files.is_empty() && found.rejected.is_empty() {
         return Err(Error::new(ErrorKind::Missing, "the lists name no input file").help("name at least one FITS file"));
     }

@@ -1,28 +1,38 @@
 //! Input files as a command line names them: files, directories, quoted globs, `@list.txt`, and `-` for stdin.
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::image::{self, zarr};
 use crate::ps1::Rejected;
 use std::collections::HashSet;
 use std::io::BufRead;
 use std::path::{Path, PathBuf};
 
+/// What a command takes as an input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// FITS files by their names; Zarr directories are not searched.
+    Fits,
+    /// Images: FITS files, each Zarr array wherever it lies, and an HDU in brackets behind the name of a file.
+    Images,
+}
+
 /// What the arguments name.
 #[derive(Debug, Default)]
 pub struct Inputs {
-    /// Files that are there, in the order of the arguments; those of a directory or a glob by name.
+    /// Files and arrays that are there, in the order of the arguments; those of a directory or a glob by name.
     pub files: Vec<PathBuf>,
     /// Arguments that name nothing.
     pub rejected: Vec<Rejected>,
 }
 
-/// Finds all files that the arguments name; of a directory, searched to any depth, those that `wanted` takes.
+/// Finds all files that the arguments name; of a directory, searched to any depth, those that are `wanted`.
 ///
-/// Hidden entries and Zarr directories are not searched. In a list and on stdin, each line is an argument; empty
+/// Hidden entries are not searched. In a list and on stdin, each line is an argument; empty
 /// lines and those that begin with `#` are not.
 ///
 /// # Errors
 /// If a list or stdin cannot be read, or a signal comes.
-pub fn find(arguments: &[String], wanted: fn(&Path) -> bool) -> Result<Inputs> {
+pub fn find(arguments: &[String], wanted: Wanted) -> Result<Inputs> {
     let mut inputs = Inputs::default();
     for argument in arguments {
         // A file of that very name wins.
@@ -40,15 +50,31 @@ pub fn find(arguments: &[String], wanted: fn(&Path) -> bool) -> Result<Inputs> {
     Ok(inputs)
 }
 
+impl Wanted {
+    /// Whether a directory is an input itself and not a place to search.
+    fn takes_directory(self, directory: &Path) -> bool {
+        self == Self::Images && zarr::is_array(directory)
+    }
+
+    fn searches(self, directory: &Path) -> bool {
+        self == Self::Images || directory.extension().is_none_or(|extension| extension != "zarr")
+    }
+
+    /// Whether the argument names an HDU of a file that is there.
+    fn takes_hdu(self, argument: &str) -> bool {
+        self == Self::Images && argument.ends_with(']') && image::input_path(argument).is_ok()
+    }
+}
+
 /// Whether a file name ends as FITS files do, compressed or not.
-pub fn is_fits(path: &Path) -> bool {
+fn is_fits(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
     let stem = [".gz", ".fz", ".bz2"].iter().find_map(|suffix| name.strip_suffix(suffix)).unwrap_or(&name);
     [".fits", ".fit", ".fts"].iter().any(|suffix| stem.ends_with(suffix))
 }
 
 impl Inputs {
-    fn add_lines(&mut self, lines: impl BufRead, from: &Path, wanted: fn(&Path) -> bool) -> Result<()> {
+    fn add_lines(&mut self, lines: impl BufRead, from: &Path, wanted: Wanted) -> Result<()> {
         for line in lines.lines() {
             let line = line.map_err(|cause| Error::io("read the list of files", from, cause))?;
             let line = line.trim();
@@ -59,7 +85,7 @@ impl Inputs {
         Ok(())
     }
 
-    fn add(&mut self, argument: &str, wanted: fn(&Path) -> bool) -> Result<()> {
+    fn add(&mut self, argument: &str, wanted: Wanted) -> Result<()> {
         match self.try_add(argument, wanted) {
             Err(error) if error.kind() == ErrorKind::Interrupted => return Err(error),
             Err(error) => {
@@ -71,16 +97,16 @@ impl Inputs {
         Ok(())
     }
 
-    fn try_add(&mut self, argument: &str, wanted: fn(&Path) -> bool) -> Result<()> {
+    fn try_add(&mut self, argument: &str, wanted: Wanted) -> Result<()> {
         let path = Path::new(argument);
         match std::fs::metadata(path) {
+            Err(cause) if !argument.contains(['*', '?', '[']) => return Err(Error::io("read the file", path, cause)),
             Ok(found) if found.is_dir() => return self.add_directory(path, wanted),
-            Ok(_) => {
+            Err(_) if !wanted.takes_hdu(argument) => {}
+            Ok(_) | Err(_) => {
                 self.files.push(path.to_path_buf());
                 return Ok(());
             }
-            Err(cause) if !argument.contains(['*', '?', '[']) => return Err(Error::io("read the file", path, cause)),
-            Err(_) => {}
         }
         let paths = glob::glob(argument).map_err(|cause| {
             Error::new(ErrorKind::Parameter, "the argument is neither a file nor a pattern of names").cause(cause)
@@ -104,7 +130,11 @@ impl Inputs {
         Ok(())
     }
 
-    fn add_directory(&mut self, directory: &Path, wanted: fn(&Path) -> bool) -> Result<()> {
+    fn add_directory(&mut self, directory: &Path, wanted: Wanted) -> Result<()> {
+        if wanted.takes_directory(directory) {
+            self.files.push(directory.to_path_buf());
+            return Ok(());
+        }
         let before = self.files.len();
         search(directory, wanted, &mut self.files, &mut HashSet::new())?;
         if self.files.len() == before {
@@ -114,12 +144,7 @@ impl Inputs {
     }
 }
 
-fn search(
-    directory: &Path,
-    wanted: fn(&Path) -> bool,
-    files: &mut Vec<PathBuf>,
-    seen: &mut HashSet<PathBuf>,
-) -> Result<()> {
+fn search(directory: &Path, wanted: Wanted, files: &mut Vec<PathBuf>, seen: &mut HashSet<PathBuf>) -> Result<()> {
     crate::interrupt::check()?;
     let refused = |cause| Error::io("search the directory", directory, cause);
     // A link that leads back up is followed once.
@@ -133,11 +158,11 @@ fn search(
     paths.sort();
     for path in paths {
         let is_hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-        let is_zarr = path.extension().is_some_and(|extension| extension == "zarr");
         match path.is_dir() {
             _ if is_hidden => {}
-            true if !is_zarr => search(&path, wanted, files, seen)?,
-            false if wanted(&path) => files.push(path),
+            true if wanted.takes_directory(&path) => files.push(path),
+            true if wanted.searches(&path) => search(&path, wanted, files, seen)?,
+            false if is_fits(&path) => files.push(path),
             _ => {}
         }
     }
@@ -163,10 +188,25 @@ mod tests {
         }
         std::os::unix::fs::symlink(dir.path().join("d"), dir.path().join("d/e/up")).unwrap();
         std::fs::write(dir.path().join("list"), format!("# files\n\n{}\n", at("c[1].fits"))).unwrap();
-        let found = |arguments: &[String]| find(arguments, is_fits).unwrap();
+        let found = |arguments: &[String]| find(arguments, Wanted::Fits).unwrap();
         assert_eq!(names(&found(&[at("d")]), dir.path()), ["d/b.fits", "d/e/a.fits.fz"]);
         assert_eq!(names(&found(&[at("d/*.txt"), at("c[1].fits")]), dir.path()), ["d/notes.txt", "c[1].fits"]);
         assert_eq!(names(&found(&[format!("@{}", at("list"))]), dir.path()), ["c[1].fits"]);
+    }
+
+    #[test]
+    fn arrays_and_hdus_are_inputs_where_images_are_wanted() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name).display().to_string();
+        for name in ["a.zarr/.zarray", "a.zarr/0.fits", "s.zarr/.zgroup", "s.zarr/cell/.zarray", "b.fits", "c.txt"] {
+            std::fs::create_dir_all(dir.path().join(name).parent().unwrap()).unwrap();
+            std::fs::write(dir.path().join(name), "").unwrap();
+        }
+        let found = |arguments: &[String]| names(&find(arguments, Wanted::Images).unwrap(), dir.path());
+        assert_eq!(found(&[dir.path().display().to_string()]), ["a.zarr", "b.fits", "s.zarr/cell"]);
+        assert_eq!(found(&[at("*.zarr"), at("b.fits[SCI,1]")]), ["a.zarr", "s.zarr/cell", "b.fits[SCI,1]"]);
+        let of_fits = find(&[at("b.fits[SCI,1]"), dir.path().display().to_string()], Wanted::Fits).unwrap();
+        assert_eq!((names(&of_fits, dir.path()), of_fits.rejected.len()), (vec!["b.fits".to_owned()], 1));
     }
 
     #[test]
@@ -175,8 +215,8 @@ mod tests {
         let at = |name: &str| dir.path().join(name).display().to_string();
         std::fs::write(at("a.fits"), "").unwrap();
         std::fs::create_dir(at("empty")).unwrap();
-        let inputs = find(&[at("none.fits"), at("*.none"), at("empty"), at("a.fits")], is_fits).unwrap();
+        let inputs = find(&[at("none.fits"), at("*.none"), at("empty"), at("a.fits")], Wanted::Fits).unwrap();
         assert_eq!((inputs.files.len(), inputs.rejected.len()), (1, 3));
-        assert!(find(&[format!("@{}", at("none"))], is_fits).is_err());
+        assert!(find(&[format!("@{}", at("none"))], Wanted::Fits).is_err());
     }
 }

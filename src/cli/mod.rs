@@ -19,6 +19,7 @@ mod plan;
 mod preview;
 mod progress;
 mod ps1;
+mod stats;
 mod summary;
 
 use args::{Args, Command};
@@ -63,6 +64,7 @@ fn run(args: &Args) -> crate::Result<Exit> {
         Command::Ps1(options) => ps1::run(options, &args.common),
         Command::Ingest(options) => ingest::run(options, &args.common),
         Command::Demo(options) => demo::run(options, &args.common),
+        Command::Stats(options) => stats::run(options, &args.common),
         Command::Preview(options) => preview::run(options, &args.common),
     }
 }

@@ -3,6 +3,8 @@
 //! The reading is CFITSIO's; the few bytes of a plain image are written here, so that a full disk is reported
 //! by its own cause. Header rules are left to [`super::header`].
 
+mod packed;
+
 use super::cfitsio::{FitsFile, ImageInfo, Pixel};
 use super::header::{BLOCK_LENGTH, Header};
 use super::publish::Staged;
@@ -44,6 +46,24 @@ pub(super) fn read_source(source: &Source) -> Result<Image> {
 /// Reads the header alone, as [`super::read_header`] says.
 pub(super) fn read_source_header(source: &Source) -> Result<Header> {
     open(source).map(|(_, _, header)| header)
+}
+
+/// The most memory that [`read_source`] takes, as [`super::read_bytes`] says.
+pub(super) fn read_bytes(source: &Source) -> Result<u64> {
+    check_signature(&source.path)?;
+    if let Some(bytes) = packed::read_bytes(&source.path)? {
+        return Ok(bytes);
+    }
+    let (_, info, _) = open(source)?;
+    let (ny, nx) = plane_shape(source, &info)?;
+    let plane = ((ny * nx) as u64).saturating_mul(size_of::<f32>() as u64);
+    let in_hand = match info.bitpix {
+        // CFITSIO holds a tile, which is at most the image.
+        _ if info.compressed => plane,
+        64 | -64 => ((ny * nx).min(STRIP_PIXELS.max(nx)) * size_of::<f64>()) as u64,
+        _ => 0,
+    };
+    Ok(plane.saturating_add(in_hand))
 }
 
 /// Reads a mask, as [`super::read_mask`] says.

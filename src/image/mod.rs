@@ -59,6 +59,16 @@ pub fn read_header(input: &str) -> Result<Header> {
     if source.path.is_dir() { zarr::header(&source.directory()?) } else { fits::read_source_header(&source) }
 }
 
+/// The most memory, in bytes, that [`read`] of this input takes, from metadata alone; the chunks of a Zarr array
+/// that are being decoded come on top.
+///
+/// # Errors
+/// As [`read`], but for the pixels.
+pub fn read_bytes(input: &str) -> Result<u64> {
+    let source = Source::find(input)?;
+    if source.path.is_dir() { zarr::read_bytes(&source.directory()?) } else { fits::read_bytes(&source) }
+}
+
 /// The file or directory that an input names, without the HDU.
 ///
 /// # Errors

@@ -99,6 +99,16 @@ pub(super) fn header(dir: &Path) -> Result<Header> {
     read_header(dir, &open(dir)?)
 }
 
+/// The most memory that [`read`] takes, but for the chunks in hand, as [`super::read_bytes`] says.
+pub(super) fn read_bytes(dir: &Path) -> Result<u64> {
+    let array = open(dir)?;
+    let ((ny, nx), _) = first_plane(dir, &array)?;
+    let stored = array.data_type().fixed_size().unwrap_or(size_of::<f64>());
+    // Elements come as bytes, as numbers of their type, and as f32.
+    let bytes_a_pixel = 2 * stored as u64 + size_of::<f32>() as u64;
+    Ok(bytes_a_pixel.saturating_mul(ny as u64).saturating_mul(nx as u64))
+}
+
 /// Reads a mask, as [`super::read_mask`] says.
 pub(super) fn read_mask(dir: &Path) -> Result<(Array2<u32>, Header)> {
     let array = open(dir)?;
@@ -146,7 +156,8 @@ fn open(dir: &Path) -> Result<Store> {
 /// Arrays an error names.
 const LISTED_ARRAYS: usize = 20;
 
-fn is_array(dir: &Path) -> bool {
+/// Whether a directory is a Zarr array: it has a description that is not a group's.
+pub fn is_array(dir: &Path) -> bool {
     if dir.join(".zarray").is_file() {
         return true;
     }

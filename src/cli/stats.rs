@@ -1,0 +1,229 @@
+//! `stats`: the numbers of images as a table, CSV or JSON.
+
+use super::args::Common;
+use super::exit::Exit;
+use super::inputs::{self, Wanted};
+use super::report;
+use crate::error::{Error, ErrorKind};
+use crate::tiles::{self, Report, TileStats};
+use clap::ValueEnum;
+use serde_json::{Map, Value, json};
+
+/// Options of `stats`.
+#[derive(Debug, clap::Args)]
+pub struct Options {
+    /// Images: FITS files, `file.fits[n]`, `file.fits[SCI,1]`, Zarr arrays, directories (searched to any depth for
+    /// both), quoted globs, @list.txt, or - for names on stdin; of more than two axes the first plane
+    #[arg(required = true, value_name = "TILE")]
+    pub tiles: Vec<String>,
+    /// The primary beam of all of them [default: X-beam-0.fits of X-image.fits and X-image-pb.fits, X.pb.fits of
+    /// X.image.fits, X.image.pbcor.fits and X.fits, where it is there]
+    #[arg(long, value_name = "FILE")]
+    pub pb: Option<String>,
+    /// Response above which pixels of the primary beam are counted
+    #[arg(long, value_name = "RESPONSE", default_value_t = tiles::DEFAULT_BEAM_CUT)]
+    pub pb_cut: f64,
+    /// How to print; --json is another way [default: text]
+    #[arg(long)]
+    pub format: Option<Format>,
+}
+
+/// How to print the numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// A line a tile, aligned, to be read
+    #[default]
+    Text,
+    /// Comma-separated values, all of them to the last digit
+    Csv,
+}
+
+/// All members of a tile's JSON but its shape, in the order of the CSV.
+const NUMBERS: [&str; 20] = [
+    "num_pixels",
+    "num_nan",
+    "num_infinite",
+    "min",
+    "max",
+    "mean",
+    "rms_noise",
+    "peak_flux",
+    "dynamic_range",
+    "median",
+    "mad_sigma",
+    "sum",
+    "pb_path",
+    "pb_num_pixels",
+    "pb_response_min",
+    "pb_response_max",
+    "pb_response_mean",
+    "pb_response_median",
+    "pb_fraction_above_cut",
+    "backend",
+];
+
+/// Heads of the text's columns, and which numbers are in them.
+const SHOWN: [(&str, &str); 12] = [
+    ("pixels", "num_pixels"),
+    ("NaN", "num_nan"),
+    ("min", "min"),
+    ("max", "max"),
+    ("mean", "mean"),
+    ("rms", "rms_noise"),
+    ("median", "median"),
+    ("MAD sigma", "mad_sigma"),
+    ("peak/rms", "dynamic_range"),
+    ("PB min", "pb_response_min"),
+    ("PB max", "pb_response_max"),
+    ("PB > cut", "pb_fraction_above_cut"),
+];
+
+/// Runs the command.
+///
+/// # Errors
+/// If there is no input at all, the options make no sense, or the primary beam they name cannot be read.
+pub fn run(options: &Options, common: &Common) -> crate::Result<Exit> {
+    if common.json && options.format.is_some() {
+        return Err(
+            Error::new(ErrorKind::Parameter, "--json and --format are two ways to print").help("leave out one of them")
+        );
+    }
+    if !options.pb_cut.is_finite() {
+        return Err(Error::new(ErrorKind::Parameter, format!("--pb-cut is {}, expected a number", options.pb_cut))
+            .help("give a response, such as 0.1"));
+    }
+    let mut found = inputs::find(&options.tiles, Wanted::Images)?;
+    if found.files.is_empty() && found.rejected.is_empty() {
+        return Err(Error::new(ErrorKind::Missing, "the lists name no input file").help("name at least one image"));
+    }
+    let library =
+        tiles::Options { beam: options.pb.clone(), beam_cut: options.pb_cut, memory_budget: common.memory_budget };
+    let mut done = tiles::measure(&found.files, &library)?;
+    found.rejected.append(&mut done.rejected);
+    done.rejected = found.rejected;
+    report::rejected(&done.rejected);
+    let tiles: Vec<Map<String, Value>> = done.tiles.iter().map(members).collect();
+    match options.format.unwrap_or_default() {
+        _ if common.json => print_json(tiles, &done),
+        Format::Text => print_text(&tiles),
+        Format::Csv => print_csv(&tiles),
+    }
+    Ok(Exit::of_run(done.interrupted, done.tiles.len(), done.rejected.len()))
+}
+
+/// A tile as JSON; numbers that are NaN, and those of a primary beam that is not there, are null.
+fn members(tile: &TileStats) -> Map<String, Value> {
+    let (plane, (ny, nx)) = (&tile.plane, tile.shape);
+    let beam = tile.beam.as_ref().map(|beam| &beam.stats);
+    let object = json!({
+        "path": tile.path,
+        "shape": [ny, nx],
+        "num_pixels": plane.num_pixels,
+        "num_nan": plane.num_nan,
+        "num_infinite": plane.num_infinite,
+        "min": plane.min,
+        "max": plane.max,
+        "mean": plane.mean,
+        "rms_noise": plane.rms_noise,
+        "peak_flux": plane.peak_flux,
+        "dynamic_range": plane.dynamic_range,
+        "median": plane.median,
+        "mad_sigma": plane.mad_sigma,
+        "sum": plane.sum,
+        "pb_path": tile.beam.as_ref().map(|beam| &beam.path),
+        "pb_num_pixels": beam.map(|beam| beam.num_pixels),
+        "pb_response_min": beam.map(|beam| beam.pb_response_min),
+        "pb_response_max": beam.map(|beam| beam.pb_response_max),
+        "pb_response_mean": beam.map(|beam| beam.pb_response_mean),
+        "pb_response_median": beam.map(|beam| beam.pb_response_median),
+        "pb_fraction_above_cut": beam.map(|beam| beam.pb_fraction_above_cut),
+        "backend": tile.backend,
+    });
+    match object {
+        Value::Object(members) => members,
+        _ => Map::new(),
+    }
+}
+
+fn print_json(tiles: Vec<Map<String, Value>>, done: &Report) {
+    let rejected = done.rejected.iter().map(|rejected| json!({ "path": rejected.name, "reason": rejected.reason }));
+    report::object(&json!({ "tiles": tiles, "rejected": rejected.collect::<Vec<_>>() }));
+}
+
+fn print_csv(tiles: &[Map<String, Value>]) {
+    let mut writer = csv::WriterBuilder::new().from_writer(Vec::new());
+    let mut write = |record: Vec<String>| writer.write_record(record).expect("rows of one length go into memory");
+    write(["path", "ny", "nx"].into_iter().chain(NUMBERS).map(String::from).collect());
+    for tile in tiles {
+        let sides = [&tile["path"], &tile["shape"][0], &tile["shape"][1]];
+        write(sides.into_iter().chain(NUMBERS.iter().map(|name| &tile[*name])).map(cell).collect());
+    }
+    let bytes = writer.into_inner().expect("memory takes all that is written");
+    report::line(String::from_utf8_lossy(&bytes).trim_end());
+}
+
+/// A value as CSV has it; null is an empty cell.
+fn cell(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+fn print_text(tiles: &[Map<String, Value>]) {
+    let with_beams = tiles.iter().any(|tile| !tile["pb_path"].is_null());
+    let shown: Vec<_> = SHOWN.into_iter().filter(|(_, name)| with_beams || !name.starts_with("pb_")).collect();
+    let mut rows =
+        vec![["tile", "size"].into_iter().chain(shown.iter().map(|(head, _)| *head)).map(String::from).collect()];
+    rows.extend(tiles.iter().map(|tile| {
+        let size = format!("{} x {}", tile["shape"][1], tile["shape"][0]);
+        let numbers = shown.iter().map(|(_, name)| short(&tile[*name]));
+        [cell(&tile["path"]), size].into_iter().chain(numbers).collect::<Vec<String>>()
+    }));
+    if tiles.is_empty() {
+        return;
+    }
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..rows[0].len()).map(width).collect();
+    for row in &rows {
+        let mut line = format!("{:<1$}", row[0], widths[0]);
+        for (text, width) in row.iter().zip(&widths).skip(1) {
+            line.push_str(&format!("  {text:>width$}"));
+        }
+        report::line(&line);
+    }
+}
+
+/// A number with six digits that count.
+fn short(value: &Value) -> String {
+    const DIGITS: i32 = 6;
+    let number = match value {
+        Value::Number(number) if number.is_u64() => return number.to_string(),
+        _ => value.as_f64(),
+    };
+    match number {
+        None => "-".into(),
+        Some(0.0) => "0".into(),
+        Some(number) => {
+            #[expect(clippy::cast_possible_truncation, reason = "exponents of f64 are small")]
+            let exponent = number.abs().log10().floor() as i32;
+            match usize::try_from(DIGITS - 1 - exponent) {
+                Ok(decimals) if exponent >= -4 => format!("{number:.decimals$}"),
+                _ => format!("{number:.5e}"),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_short_where_they_are_read() {
+        let texts = [0.0, 13.459_923_7, -3.0e-4, 2.5e-7, 1_234_567.0, 999_999.4].map(|number| short(&json!(number)));
+        assert_eq!(texts, ["0", "13.4599", "-0.000300000", "2.50000e-7", "1.23457e6", "999999"]);
+        assert_eq!([short(&json!(12_345_678)), short(&Value::Null)], ["12345678", "-"]);
+    }
+}

@@ -1,0 +1,80 @@
+//! The primary beam of a tile, found by the end of the tile's name.
+//!
+//! | tile | primary beam | written by |
+//! |---|---|---|
+//! | `X-image.fits`, `X-image-pb.fits` | `X-beam-0.fits` | WSClean |
+//! | `X.image.fits`, `X.image.pbcor.fits`, `X.pbcor.fits` | `X.pb.fits` | CASA |
+//! | any `X.fits` | `X.pb.fits` | |
+//!
+//! The first that is there counts. Compressed files and Zarr arrays follow the same rules with their own endings.
+
+use std::path::{Path, PathBuf};
+
+/// Ends of a tile's name, and that of its primary beam.
+const ENDINGS: [(&str, &str); 6] = [
+    ("-image-pb", "-beam-0"),
+    ("-image", "-beam-0"),
+    (".image.pbcor", ".pb"),
+    (".pbcor", ".pb"),
+    (".image", ".pb"),
+    ("", ".pb"),
+];
+
+/// The primary beam that lies beside a tile; never the tile itself.
+///
+/// An HDU that the tile's name chooses is left out: a primary beam is the first image of its file.
+pub fn find(tile: &Path) -> Option<PathBuf> {
+    let file = if tile.exists() { tile.to_path_buf() } else { crate::image::input_path(tile.to_str()?).ok()? };
+    let name = file.file_name()?.to_str()?;
+    names(name).map(|name| file.with_file_name(name)).find(|path| path.exists())
+}
+
+/// Names that the primary beam of a tile may have, first choice first.
+fn names(tile: &str) -> impl Iterator<Item = String> {
+    let (stem, extension) = tile.split_at(tile.len() - extension_length(tile));
+    ENDINGS.iter().filter_map(move |(end, of_beam)| {
+        let front = stem.strip_suffix(end).filter(|front| !front.is_empty())?;
+        Some(format!("{front}{of_beam}{extension}"))
+    })
+}
+
+/// Length of what says which format a file has, as `.fits.gz`.
+fn extension_length(name: &str) -> usize {
+    let name = name.to_ascii_lowercase();
+    let packed = [".gz", ".fz", ".bz2"].iter().find(|end| name.ends_with(**end)).map_or(0, |end| end.len());
+    let stem = &name[..name.len() - packed];
+    match [".fits", ".fit", ".fts", ".zarr"].iter().find(|end| stem.ends_with(**end)) {
+        Some(end) => end.len() + packed,
+        None => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_the_name_decides_and_a_tile_is_never_its_own_beam() {
+        let found = |tile: &str| names(tile).collect::<Vec<_>>();
+        assert_eq!(found("a-MFS-image-pb.fits"), ["a-MFS-beam-0.fits", "a-MFS-image-pb.pb.fits"]);
+        assert_eq!(found("img-image-b-image.FITS.gz"), ["img-image-b-beam-0.FITS.gz", "img-image-b-image.pb.FITS.gz"]);
+        assert_eq!(found("a.image.pbcor.fits"), ["a.pb.fits", "a.image.pb.fits", "a.image.pbcor.pb.fits"]);
+        assert_eq!(found("a.image.zarr"), ["a.pb.zarr", "a.image.pb.zarr"]);
+        assert_eq!(found("a.pb.fits"), ["a.pb.pb.fits"]);
+        assert_eq!(found("skycell.2556.080_data"), ["skycell.2556.080_data.pb"]);
+        assert!(found(".fits").is_empty());
+    }
+
+    #[test]
+    fn the_first_file_that_is_there_counts() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["a-image.fits", "a-image.pb.fits", "b.fits"] {
+            std::fs::write(dir.path().join(name), "").unwrap();
+        }
+        let tile = dir.path().join("a-image.fits");
+        assert_eq!(find(&tile), Some(dir.path().join("a-image.pb.fits")));
+        std::fs::write(dir.path().join("a-beam-0.fits"), "").unwrap();
+        assert_eq!(find(&dir.path().join("a-image.fits[0]")), Some(dir.path().join("a-beam-0.fits")));
+        assert_eq!(find(&dir.path().join("b.fits")), None);
+    }
+}
