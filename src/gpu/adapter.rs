@@ -59,7 +59,7 @@ impl FromStr for Choice {
 const LIST: &str = "`skycache-gpu devices` lists the adapters";
 
 /// The number of the adapter of this choice among `listed`.
-#[cfg_attr(not(feature = "gpu"), expect(dead_code, reason = "only a device asks"))]
+#[cfg_attr(not(any(feature = "gpu", test)), expect(dead_code, reason = "only a device asks"))]
 pub(super) fn pick(listed: &[Adapter], choice: &Choice) -> Result<usize> {
     let names: Vec<String> = listed.iter().map(|adapter| format!("{} ({})", adapter.name, adapter.kind)).collect();
     let missing = |what: String| {
