@@ -56,7 +56,7 @@ mod on_gpu {
                 return Ok(());
             }
         };
-        println!("{} ({}, {}), {side} x {side} px", gpu.adapter.name, gpu.adapter.kind, gpu.adapter.driver);
+        println!("{} ({}, {}), {side} x {side} px", gpu.adapter().name, gpu.adapter().kind, gpu.adapter().driver);
         let plane = Array2::from_shape_fn((side, side), |(y, x)| ((y * 31 + x * 17) % 97) as f32 / 97.0);
         let mut holed = plane.clone();
         holed.iter_mut().step_by(101).for_each(|pixel| *pixel = f32::NAN);

@@ -164,7 +164,7 @@ fn reference_cpu_and_gpu_agree() {
     eprintln!(
         "{} cases on {}: pixels within {:.2e}, coverage within {:.2e}",
         n_cases(),
-        gpu.adapter.name,
+        gpu.adapter().name,
         worst.0,
         worst.1
     );
@@ -253,7 +253,7 @@ fn many_resident_planes_are_convolved_as_if_they_came_one_by_one() {
             .collect();
         resident.convolve(&batch).unwrap();
         let timed = resident.convolve_timed(&batch).unwrap();
-        assert_eq!(timed.shaders.is_some(), gpu.adapter.has_timestamps);
+        assert_eq!(timed.shaders.is_some(), gpu.adapter().has_timestamps);
         for (plane, (_, pixels, coverage)) in planes.iter().zip(&buffers) {
             let down = |buffer| Array2::from_shape_vec(shape, gpu.download(buffer, 0, n_px).unwrap()).unwrap();
             let found = Convolved { pixels: down(pixels), coverage: Some(down(coverage)) };

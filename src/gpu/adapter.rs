@@ -24,13 +24,6 @@ pub struct Adapter {
     pub has_pipeline_cache: bool,
 }
 
-impl Adapter {
-    /// Whether it is the CPU in disguise: right, and slower than the CPU back end.
-    pub fn is_software(&self) -> bool {
-        self.kind == "software"
-    }
-}
-
 /// Which adapter to take.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Choice {

@@ -17,7 +17,7 @@ const FALLBACK_MEMORY_BYTES: u64 = 1 << 30;
 /// An adapter, opened. Shared by all threads.
 #[derive(Debug)]
 pub struct Gpu {
-    pub adapter: Adapter,
+    pub(super) adapter: Adapter,
     pub(super) device: wgpu::Device,
     pub(super) queue: wgpu::Queue,
     pub(super) account: Arc<Account>,
@@ -40,10 +40,9 @@ impl Gpu {
     /// [`ErrorKind::Missing`] without such an adapter; [`ErrorKind::Device`] if it cannot be opened.
     pub fn open(choice: &Choice, memory_bytes: Option<u64>) -> Result<Self> {
         let (adapter, found) = drivers::choose(choice)?;
-        let wanted = wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::PIPELINE_CACHE;
         let description = wgpu::DeviceDescriptor {
             label: Some("skycache-gpu"),
-            required_features: found.features() & wanted,
+            required_features: found.features() & wgpu::Features::TIMESTAMP_QUERY,
             required_limits: found.limits(),
             memory_hints: wgpu::MemoryHints::Performance,
             ..Default::default()
@@ -67,8 +66,7 @@ impl Gpu {
         }));
         let share = adapter.memory_bytes.map_or(FALLBACK_MEMORY_BYTES, |bytes| bytes / 100 * DEFAULT_MEMORY_PERCENT);
         let account = Account::new(memory_bytes.unwrap_or(share));
-        let pipelines = Pipelines::new(&device, &adapter);
-        Ok(Self { adapter, device, queue, account, pipelines, lost })
+        Ok(Self { adapter, device, queue, account, pipelines: Pipelines::default(), lost })
     }
 
     /// The adapter that was opened.
@@ -85,11 +83,6 @@ impl Gpu {
     /// The most workgroups along one axis of a dispatch.
     pub fn max_workgroups(&self) -> u32 {
         self.device.limits().max_compute_workgroups_per_dimension
-    }
-
-    /// Bytes that may be allocated in all.
-    pub fn memory_budget_bytes(&self) -> u64 {
-        self.account.budget_bytes
     }
 
     /// Runs `work`, which makes or submits things on the device; what the device objects to is an error of `doing`,

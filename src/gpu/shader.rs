@@ -1,6 +1,5 @@
 //! Shaders, compiled once a process, and passes over buffers.
 
-use super::adapter::Adapter;
 use super::device::{Gpu, Timed};
 use super::memory::Buffer;
 use crate::error::Result;
@@ -62,22 +61,10 @@ pub struct Pass<'a> {
 type Key = (&'static str, &'static str, Vec<(&'static str, u64)>);
 
 /// The pipelines of this process.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Pipelines {
     made: Mutex<HashMap<Key, Arc<wgpu::ComputePipeline>>>,
     dispatches: AtomicU64,
-    cache: Option<wgpu::PipelineCache>,
-}
-
-impl Pipelines {
-    pub fn new(device: &wgpu::Device, adapter: &Adapter) -> Self {
-        // SAFETY: it begins without data of earlier processes.
-        let new = || unsafe {
-            let description = wgpu::PipelineCacheDescriptor { label: Some("skycache-gpu"), data: None, fallback: true };
-            device.create_pipeline_cache(&description)
-        };
-        Self { made: Mutex::default(), dispatches: AtomicU64::new(0), cache: adapter.has_pipeline_cache.then(new) }
-    }
 }
 
 impl Gpu {
@@ -211,7 +198,7 @@ impl Gpu {
                     // Shaders write what they read there.
                     zero_initialize_workgroup_memory: false,
                 },
-                cache: self.pipelines.cache.as_ref(),
+                cache: None,
             })
         })?;
         let pipeline = Arc::new(pipeline);

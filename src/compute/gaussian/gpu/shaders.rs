@@ -20,8 +20,9 @@ pub static DECIMATE_COLUMNS: Shader = shader!("decimate_columns", ["extension", 
 pub static BLUR_SAMPLES: Shader = shader!("blur_samples", ["sums"]);
 pub static INTERPOLATE_COLUMNS: Shader = shader!("interpolate_columns", ["samples"]);
 pub static INTERPOLATE_ROWS: Shader = shader!("interpolate_rows", ["pixel", "samples", "gaussian_finish"]);
-pub static DIRECT_ROWS: Shader = shader!("direct_rows", ["pixel", "extension", "sums"]);
-pub static DIRECT_COLUMNS: Shader = shader!("direct_columns", ["pixel", "extension", "sums", "gaussian_finish"]);
+pub static DIRECT_ROWS: Shader = shader!("direct_rows", ["pixel", "extension", "sums", "direct"]);
+pub static DIRECT_COLUMNS: Shader =
+    shader!("direct_columns", ["pixel", "extension", "sums", "direct", "gaussian_finish"]);
 pub static MARK_MISSING: Shader = shader!("mark_missing", ["pixel"]);
 pub static NEAR_COLUMNS: Shader = shader!("near_columns", []);
 pub static NEAR_ROWS: Shader = shader!("near_rows", []);

@@ -169,7 +169,7 @@ impl<'g> Workspace<'g> {
 fn too_little(gpu: &Gpu, layout: &Layout, planes: impl Fn(&Bytes) -> u64) -> Error {
     let (ny, nx) = (layout.ny, layout.nx);
     let least = layout.bytes(1);
-    let what = format!("a plane of {ny} x {nx} px does not fit the device {}, not even in strips", gpu.adapter.name);
+    let what = format!("a plane of {ny} x {nx} px does not fit the device {}, not even in strips", gpu.adapter().name);
     let error = Error::new(ErrorKind::Memory, what);
     if least.largest() + ALIGNMENT > gpu.max_binding_bytes() {
         return error.help("its shaders cannot be given rows this long; use --backend cpu");
