@@ -4,7 +4,7 @@
 .DEFAULT_GOAL := help
 # The steps share one package manager and one build folder.
 .NOTPARALLEL:
-.PHONY: help demo test build bench lint oracle compare install man clean-demo packages packages-oracle
+.PHONY: help demo test build bench lint oracle compare install man clean-demo packages packages-oracle rocksdb
 
 # A shell that was open when Rust was installed does not have cargo on its PATH yet.
 export PATH := $(PATH):$(HOME)/.cargo/bin
@@ -22,17 +22,17 @@ help: ## list the targets
 demo: build ## build, run the pipeline on a made-up projection in demo/, and show what came out
 	$(BINARY) demo
 
-test: packages ## run all tests, those in the documentation too
+test: packages rocksdb ## run all tests, those in the documentation too
 	$(CARGO) test $(CARGO_FLAGS)
 	$(CARGO) test --no-default-features --lib $(CARGO_FLAGS)
 
-build: packages ## build the optimised binary
+build: packages rocksdb ## build the optimised binary
 	$(CARGO) build --release $(CARGO_FLAGS)
 
-bench: packages ## run the benchmarks (docs/benchmarks.md says how to read them)
+bench: packages rocksdb ## run the benchmarks (docs/benchmarks.md says how to read them)
 	$(CARGO) bench $(CARGO_FLAGS)
 
-lint: packages ## check formatting, lints, documentation, and that the benchmarks build
+lint: packages rocksdb ## check formatting, lints, documentation, and that the benchmarks build
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets $(CARGO_FLAGS) -- -D warnings
 	$(CARGO) clippy --all-targets --no-default-features $(CARGO_FLAGS) -- -D warnings
@@ -45,7 +45,7 @@ oracle: packages-oracle build ## compare results with astropy, SciPy and zarr-py
 compare: packages-oracle build ## blur one plane with us, SciPy, astropy and OpenCV: time, memory, error, NaN (ten minutes)
 	sh oracle/peers.sh
 
-install: packages ## install the binary with cargo, into ~/.cargo/bin
+install: packages rocksdb ## install the binary with cargo, into ~/.cargo/bin
 	$(CARGO) install --path . $(CARGO_FLAGS)
 
 man: build ## write man pages and shell completions into target/man and target/completions
@@ -61,6 +61,9 @@ clean-demo: ## remove what the demo wrote
 
 packages:
 	@sh scripts/system-packages.sh
+
+rocksdb: packages
+	@sh scripts/rocksdb.sh
 
 packages-oracle:
 	@sh scripts/system-packages.sh --oracle

@@ -23,6 +23,22 @@ finds_cfitsio() {
     has_command pkg-config && pkg-config --exists cfitsio
 }
 
+# bindgen looks in more places than these; a libclang that LIBCLANG_PATH names is as good.
+finds_libclang() {
+    [ -n "${LIBCLANG_PATH:-}" ] && return
+    ls /usr/lib/llvm-*/lib/libclang*.so* 2>/dev/null | grep -qv -e libclang-cpp -e libclangd || return 1
+    ls -d /usr/lib/llvm-*/lib/clang/*/include/stddef.h >/dev/null 2>&1
+}
+
+# The library and its headers of the newest LLVM that is packaged; 7 MB beside LLVM's own library.
+libclang_packages() {
+    version=$(apt-cache search --names-only '^libclang1-[0-9]+$' 2>/dev/null | sed 's/^libclang1-\([0-9]*\) .*/\1/' | sort -n | tail -n 1)
+    if is_installed libllvm14; then
+        version=14
+    fi
+    [ -n "$version" ] && echo "libclang1-$version libclang-common-$version-dev" || echo libclang-dev
+}
+
 is_installed() {
     status=$(dpkg-query -W -f '${Status}' "$1" 2>/dev/null) && [ "$status" = "install ok installed" ]
 }
@@ -50,6 +66,8 @@ absent_packages() {
     has_command pkg-config || absent="$absent pkg-config"
     # Headers to build against; a CFITSIO built by hand is as good if pkg-config finds it.
     is_installed libcfitsio-dev || finds_cfitsio || absent="$absent libcfitsio-dev"
+    # RocksDB's bindings are made when it is built; the headers are clang's own.
+    finds_libclang || absent="$absent $(libclang_packages)"
     # The tests judge written FITS files with it.
     has_command fitsverify || absent="$absent fitsverify"
     # A Vulkan driver in software, for tests on machines without a graphics card.

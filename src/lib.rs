@@ -57,6 +57,7 @@
 //! # Ok::<(), skycache_gpu::Error>(())
 //! ```
 
+pub mod cache;
 pub mod cli;
 pub mod compute;
 pub mod demo;

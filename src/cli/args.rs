@@ -40,6 +40,18 @@ pub struct Common {
     /// Memory to stay under, such as 8GiB [default: half of what is free]
     #[arg(long, global = true, value_name = "BYTES")]
     pub memory_budget: Option<ByteSize>,
+    /// Where results are kept for the next time [default: skycache-gpu in the platform's cache directory]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub cache_dir: Option<std::path::PathBuf>,
+    /// What the cache may take up on the disk, such as 20GB [default: 10GB]
+    #[arg(long, global = true, value_name = "BYTES")]
+    pub cache_max_size: Option<ByteSize>,
+    /// Neither look for results in the cache nor keep them
+    #[arg(long, global = true)]
+    pub no_cache: bool,
+    /// Read files again although they look unchanged, to know them in the cache
+    #[arg(long, global = true)]
+    pub paranoid: bool,
     /// More log lines on stderr; twice for even more
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
@@ -118,6 +130,8 @@ pub enum Command {
     Convolve(super::convolve::Options),
     /// Print the statistics of images, and of their primary beams
     Stats(super::stats::Options),
+    /// Look at the cache of results, check it, remove from it
+    Cache(super::cache::Options),
     /// Make a picture of an image
     Preview(super::preview::Options),
     /// Make a small projection of skycells, run ps1 on it, and show what came out

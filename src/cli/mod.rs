@@ -7,6 +7,7 @@ pub mod args;
 pub mod exit;
 pub mod report;
 
+mod cache;
 mod convolve;
 mod demo;
 mod devices;
@@ -19,6 +20,7 @@ mod plan;
 mod preview;
 mod progress;
 mod ps1;
+mod settings;
 mod stats;
 mod summary;
 
@@ -64,6 +66,7 @@ fn run(args: &Args) -> crate::Result<Exit> {
         Command::Ps1(options) => ps1::run(options, &args.common),
         Command::Ingest(options) => ingest::run(options, &args.common),
         Command::Demo(options) => demo::run(options, &args.common),
+        Command::Cache(options) => cache::run(options, &args.common),
         Command::Stats(options) => stats::run(options, &args.common),
         Command::Preview(options) => preview::run(options, &args.common),
     }

@@ -22,6 +22,20 @@ pub fn start_logging(verbose: u8, quiet: bool) {
     let _ = log.try_init();
 }
 
+/// Prints rows of one length as columns on stdout: the first to the left, the others to the right.
+pub fn table(rows: &[Vec<String>]) {
+    let Some(first) = rows.first() else { return };
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..first.len()).map(width).collect();
+    for row in rows {
+        let mut text = format!("{:<1$}", row[0], widths[0]);
+        for (cell, width) in row.iter().zip(&widths).skip(1) {
+            text.push_str(&format!("  {cell:>width$}"));
+        }
+        line(&text);
+    }
+}
+
 /// Prints a failure as `error:`, `file:` and `help:` lines on stderr, with `--json` also as an object on stdout.
 pub fn failure(error: &Error, json: bool) {
     let mut text = format!("error: {}\n", error.chain());

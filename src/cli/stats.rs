@@ -38,8 +38,10 @@ pub enum Format {
     Csv,
 }
 
-/// All members of a tile's JSON but its shape, in the order of the CSV.
-const NUMBERS: [&str; 20] = [
+/// The members of a tile's JSON in the order of the CSV: all but its shape, and what the cache came to, so that the
+/// table is the same with the cache and without.
+const NUMBERS: [&str; 21] = [
+    "content_hash",
     "num_pixels",
     "num_nan",
     "num_infinite",
@@ -98,7 +100,8 @@ pub fn run(options: &Options, common: &Common) -> crate::Result<Exit> {
     }
     let library =
         tiles::Options { beam: options.pb.clone(), beam_cut: options.pb_cut, memory_budget: common.memory_budget };
-    let mut done = tiles::measure(&found.files, &library)?;
+    let cache = common.cache()?;
+    let mut done = tiles::measure(&found.files, &library, &cache)?;
     found.rejected.append(&mut done.rejected);
     done.rejected = found.rejected;
     report::rejected(&done.rejected);
@@ -117,6 +120,7 @@ fn members(tile: &TileStats) -> Map<String, Value> {
     let beam = tile.beam.as_ref().map(|beam| &beam.stats);
     let object = json!({
         "path": tile.path,
+        "content_hash": tile.content_hash.to_string(),
         "shape": [ny, nx],
         "num_pixels": plane.num_pixels,
         "num_nan": plane.num_nan,
@@ -138,6 +142,7 @@ fn members(tile: &TileStats) -> Map<String, Value> {
         "pb_response_median": beam.map(|beam| beam.pb_response_median),
         "pb_fraction_above_cut": beam.map(|beam| beam.pb_fraction_above_cut),
         "backend": tile.backend,
+        "cache": tile.cache,
     });
     match object {
         Value::Object(members) => members,
@@ -181,17 +186,8 @@ fn print_text(tiles: &[Map<String, Value>]) {
         let numbers = shown.iter().map(|(_, name)| short(&tile[*name]));
         [cell(&tile["path"]), size].into_iter().chain(numbers).collect::<Vec<String>>()
     }));
-    if tiles.is_empty() {
-        return;
-    }
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..rows[0].len()).map(width).collect();
-    for row in &rows {
-        let mut line = format!("{:<1$}", row[0], widths[0]);
-        for (text, width) in row.iter().zip(&widths).skip(1) {
-            line.push_str(&format!("  {text:>width$}"));
-        }
-        report::line(&line);
+    if !tiles.is_empty() {
+        report::table(&rows);
     }
 }
 

@@ -1,17 +1,22 @@
 //! The numbers of many tiles, each one plane of an image, and of their primary beams.
 //!
-//! [`crate::compute::stats`] says what the numbers are, [`companion`] which file is a tile's primary beam. Which
-//! files there are, and how numbers are printed, is left to others.
+//! [`crate::compute::stats`] says what the numbers are, [`companion`] which file is a tile's primary beam, `known.rs`
+//! finds numbers in the cache. Which files there are, and how numbers are printed, is left to others.
 
 pub mod companion;
+mod known;
 
-use crate::compute::stats::{self, BeamStats, PlaneStats};
+use crate::cache::{Cache, Claim, ContentHash, Lookup};
+use crate::compute::stats::{BeamStats, PlaneStats};
 use crate::error::{Error, ErrorKind, Result};
+use crate::interrupt;
 use crate::ps1::{Rejected, budget};
 use crate::units::ByteSize;
-use crate::{image, interrupt};
+use known::{Numbers, Sought};
 use rayon::prelude::*;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// Response above which a primary beam is counted, where nothing else is asked for.
 pub const DEFAULT_BEAM_CUT: f64 = 0.1;
@@ -20,6 +25,10 @@ pub const DEFAULT_BEAM_CUT: f64 = 0.1;
 const KEPT_PART: u64 = 8;
 /// ... or so many bytes, where all of a small plane may be kept.
 const KEPT_BYTES: u64 = 1 << 20;
+
+/// How long to wait for the numbers of a tile that another process measures, before this one measures it too.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+const WAIT_STEP: Duration = Duration::from_millis(10);
 
 /// What to measure, and within which bounds.
 #[derive(Clone, Debug)]
@@ -37,6 +46,8 @@ pub struct Options {
 pub struct TileStats {
     /// The tile as it was named.
     pub path: String,
+    /// Of the file or directory that the tile is in.
+    pub content_hash: ContentHash,
     /// Rows and columns.
     pub shape: (usize, usize),
     pub plane: PlaneStats,
@@ -44,6 +55,8 @@ pub struct TileStats {
     pub beam: Option<TileBeam>,
     /// What computed the numbers.
     pub backend: &'static str,
+    /// Whether they were found: a hit if those of the tile and of its primary beam were.
+    pub cache: Lookup,
 }
 
 /// The numbers of a primary beam.
@@ -66,43 +79,58 @@ pub struct Report {
     pub interrupted: bool,
 }
 
-/// Measures all inputs; what is wrong with one is in the report, and the others are done.
+/// Measures all inputs that the cache does not know; what is wrong with one is in the report, and the others are done.
 ///
 /// # Errors
 /// If the primary beam that the options name cannot be read.
-pub fn measure(inputs: &[PathBuf], options: &Options) -> Result<Report> {
+pub fn measure(inputs: &[PathBuf], options: &Options, cache: &Cache) -> Result<Report> {
     let budget_bytes = options.memory_budget.map_or_else(budget::default_bytes, |size| size.0);
-    let mut work = Work { beam: None, beam_cut: options.beam_cut, budget_bytes };
+    let mut work = Work { cache, beam: None, beam_cut: options.beam_cut, budget_bytes };
     if let Some(path) = &options.beam {
-        work.check_memory(path)?;
-        work.beam = Some(work.read_beam(path)?);
+        work.beam = Some(work.known_beam(path)?);
     }
     let tasks: Vec<Task> = inputs.par_iter().map(|input| work.prepare(input)).collect();
-    let mut report = Report::default();
+    let mut outcomes: Vec<Option<Outcome>> = Vec::new();
+    let mut waiting = Vec::new();
     let mut rest = tasks.as_slice();
-    while !rest.is_empty() && !report.interrupted {
+    while !rest.is_empty() {
         let (batch, later) = rest.split_at(batch_length(rest, budget_bytes));
         // No task waits for memory: a thread that waits for a task's sums takes up other tasks, and one of those
         // that waited for memory would keep it from ever giving back its own.
-        let found: Vec<Outcome> = batch.par_iter().map(|task| work.run(task)).collect();
-        found.into_iter().for_each(|outcome| report.add(outcome));
+        let found: Vec<Option<Outcome>> = batch.par_iter().map(|task| work.run_unless_claimed(task)).collect();
+        for outcome in found {
+            if outcome.is_none() {
+                waiting.push(outcomes.len());
+            }
+            outcomes.push(outcome);
+        }
         rest = later;
     }
+    // Nothing is claimed by this process when it begins to wait for others: two cannot wait for each other.
+    cache.flush();
+    for index in waiting {
+        outcomes[index] = Some(work.run_after_others(&tasks[index]));
+    }
+    let mut report = Report::default();
+    outcomes.into_iter().flatten().for_each(|outcome| report.add(outcome));
     Ok(report)
 }
 
 /// What all tasks share.
-struct Work {
-    beam: Option<TileBeam>,
+struct Work<'a> {
+    cache: &'a Cache,
+    beam: Option<(TileBeam, Lookup)>,
     beam_cut: f64,
     budget_bytes: u64,
 }
 
 /// A tile to measure.
 struct Task {
-    input: PathBuf,
-    companion: Option<PathBuf>,
-    /// The most memory that the tile takes, or its companion after it; 0 where either will be refused.
+    name: String,
+    plane: Result<Sought<PlaneStats>, Failure>,
+    /// Its own primary beam.
+    beam: Option<Result<Sought<BeamStats>, Failure>>,
+    /// The most memory that the tile takes, or its companion after it; 0 where neither is read.
     bytes: u64,
 }
 
@@ -110,66 +138,115 @@ struct Task {
 type Outcome = (Result<TileStats, Failure>, Option<Failure>);
 
 /// A name, and what is wrong with it.
-struct Failure(String, Error);
+#[derive(Clone, Debug)]
+struct Failure(String, Arc<Error>);
 
-impl Work {
+impl Work<'_> {
     fn prepare(&self, input: &Path) -> Task {
+        let name = input.display().to_string();
+        let plane = self.look(input, ());
         let companion = if self.beam.is_none() { companion::find(input) } else { None };
+        let beam = companion.map(|path| self.look(&path, self.beam_cut));
         // What is wrong with a file is told when it is read.
-        let bytes = |path: &Path| text_of(path).and_then(|path| self.check_memory(path)).unwrap_or(0);
-        let bytes = bytes(input).max(companion.as_deref().map_or(0, bytes));
-        Task { input: input.to_path_buf(), companion, bytes }
+        let bytes = self.bytes(&plane).max(beam.as_ref().map_or(0, |beam| self.bytes(beam)));
+        Task { name, plane, beam, bytes }
     }
 
-    fn run(&self, task: &Task) -> Outcome {
-        let name = task.input.display().to_string();
-        let (plane, shape) = match self.read_plane(&task.input) {
-            Ok(measured) => measured,
-            Err(error) => return (Err(Failure(name, error)), None),
+    fn look<T: Numbers>(&self, path: &Path, parameters: T::Parameters) -> Result<Sought<T>, Failure> {
+        interrupt::check()
+            .and_then(|()| text_of(path))
+            .and_then(|name| Sought::look(self.cache, name, parameters))
+            .map_err(|error| Failure::of(path, error))
+    }
+
+    fn bytes<T: Numbers>(&self, sought: &Result<Sought<T>, Failure>) -> u64 {
+        sought.as_ref().ok().and_then(|sought| self.check_memory(sought).ok()).unwrap_or(0)
+    }
+
+    /// `None` where another process is at the tile.
+    fn run_unless_claimed(&self, task: &Task) -> Option<Outcome> {
+        match &task.plane {
+            Ok(plane) if plane.found.value.is_none() => {
+                let claim = plane.claim(self.cache)?;
+                Some(self.run(task, plane.clone(), Some(claim)))
+            }
+            Ok(plane) => Some(self.run(task, plane.clone(), None)),
+            Err(failure) => Some((Err(failure.clone()), None)),
+        }
+    }
+
+    /// Waits until the other process is done, or for so long that it will not be.
+    fn run_after_others(&self, task: &Task) -> Outcome {
+        let plane = match &task.plane {
+            Ok(plane) => plane,
+            Err(failure) => return (Err(failure.clone()), None),
         };
-        let (beam, refused) = match self.beam_of(task, shape) {
+        let deadline = Instant::now() + LONGEST_WAIT;
+        let mut plane = plane.clone();
+        let mut claim = plane.claim(self.cache);
+        while claim.is_none() && Instant::now() < deadline && interrupt::check().is_ok() {
+            std::thread::sleep(WAIT_STEP);
+            claim = plane.claim(self.cache);
+        }
+        plane.look_again(self.cache);
+        self.run(task, plane, claim)
+    }
+
+    fn run(&self, task: &Task, mut plane: Sought<PlaneStats>, claim: Option<Claim>) -> Outcome {
+        let failed = |error| Failure(task.name.clone(), Arc::new(error));
+        let known = match self.check_memory(&plane).and_then(|_| plane.obtain(self.cache, claim)) {
+            Ok(known) => known,
+            Err(error) => return (Err(failed(error)), None),
+        };
+        let (beam, refused) = match self.beam_of(task, known.shape) {
             Ok(beam) => (beam, None),
             Err(refused) => (None, Some(refused)),
         };
-        (Ok(TileStats { path: name, shape, plane, beam, backend: "cpu" }), refused)
-    }
-
-    fn read_plane(&self, input: &Path) -> Result<(PlaneStats, (usize, usize))> {
-        interrupt::check()?;
-        let path = text_of(input)?;
-        self.check_memory(path)?;
-        let pixels = image::read(path)?.pixels;
-        Ok((stats::measure(pixels.view()), pixels.dim()))
+        let (beam, of_beam) = beam.unzip();
+        let tile = TileStats {
+            path: task.name.clone(),
+            content_hash: plane.content.hash,
+            shape: known.shape,
+            plane: known.numbers,
+            beam,
+            backend: "cpu",
+            cache: worse(plane.found.lookup, of_beam.unwrap_or(plane.found.lookup)),
+        };
+        (Ok(tile), refused)
     }
 
     /// The beam that is given, or the tile's own.
-    fn beam_of(&self, task: &Task, shape: (usize, usize)) -> Result<Option<TileBeam>, Failure> {
-        let beam = match (&self.beam, &task.companion) {
+    fn beam_of(&self, task: &Task, shape: (usize, usize)) -> Result<Option<(TileBeam, Lookup)>, Failure> {
+        let (beam, lookup) = match (&self.beam, &task.beam) {
             (Some(beam), _) => beam.clone(),
-            (None, Some(path)) => text_of(path)
-                .and_then(|path| self.check_memory(path).and_then(|_| self.read_beam(path)))
-                .map_err(|error| Failure(path.display().to_string(), error))?,
+            (None, Some(Ok(sought))) => {
+                self.obtain_beam(sought.clone()).map_err(|error| Failure(sought.name.clone(), Arc::new(error)))?
+            }
+            (None, Some(Err(failure))) => return Err(failure.clone()),
             (None, None) => return Ok(None),
         };
         if beam.shape == shape {
-            return Ok(Some(beam));
+            return Ok(Some((beam, lookup)));
         }
-        let ((ny, nx), (tile_ny, tile_nx), tile) = (beam.shape, shape, task.input.display());
+        let ((ny, nx), (tile_ny, tile_nx), tile) = (beam.shape, shape, &task.name);
         let what = format!("the primary beam has {nx} x {ny} px, its tile {tile} {tile_nx} x {tile_ny}");
         let error = Error::new(ErrorKind::Shape, what).file(&beam.path);
-        Err(Failure(beam.path, error.help("name the primary beam of this tile with --pb")))
+        Err(Failure(beam.path, Arc::new(error.help("name the primary beam of this tile with --pb"))))
     }
 
-    fn read_beam(&self, path: &str) -> Result<TileBeam> {
-        interrupt::check()?;
-        let pixels = image::read(path)?.pixels;
-        let stats = stats::measure_beam(pixels.view(), self.beam_cut);
-        Ok(TileBeam { path: path.to_owned(), shape: pixels.dim(), stats })
+    fn known_beam(&self, path: &str) -> Result<(TileBeam, Lookup)> {
+        self.obtain_beam(Sought::look(self.cache, path, self.beam_cut)?)
+    }
+
+    fn obtain_beam(&self, mut sought: Sought<BeamStats>) -> Result<(TileBeam, Lookup)> {
+        self.check_memory(&sought)?;
+        let known = sought.obtain(self.cache, None)?;
+        Ok((TileBeam { path: sought.name, shape: known.shape, stats: known.numbers }, sought.found.lookup))
     }
 
     /// The most memory that reading and measuring an image takes, if that is within the budget.
-    fn check_memory(&self, path: &str) -> Result<u64> {
-        let bytes = image::read_bytes(path)?;
+    fn check_memory<T: Numbers>(&self, sought: &Sought<T>) -> Result<u64> {
+        let bytes = sought.read_bytes()?;
         let bytes = bytes.saturating_add((bytes / KEPT_PART).max(bytes.min(KEPT_BYTES)));
         if bytes <= self.budget_bytes {
             return Ok(bytes);
@@ -177,8 +254,20 @@ impl Work {
         let (needed, budget) = (ByteSize(bytes), ByteSize(self.budget_bytes));
         let mib = bytes.div_ceil(1 << 20);
         Err(Error::new(ErrorKind::Memory, format!("the image takes up to {needed} of memory, the budget is {budget}"))
-            .file(path)
+            .file(&sought.name)
             .help(format!("give --memory-budget {mib}MiB or more")))
+    }
+}
+
+/// What two lookups come to together.
+fn worse(first: Lookup, second: Lookup) -> Lookup {
+    let order = [Lookup::Off, Lookup::Damaged, Lookup::Stale, Lookup::Miss];
+    order.into_iter().find(|lookup| [first, second].contains(lookup)).unwrap_or(Lookup::Hit)
+}
+
+impl Failure {
+    fn of(path: &Path, error: Error) -> Self {
+        Self(path.display().to_string(), Arc::new(error))
     }
 }
 
@@ -222,7 +311,8 @@ mod tests {
 
     #[test]
     fn batches_stay_within_the_budget_and_always_go_on() {
-        let task = |bytes| Task { input: PathBuf::new(), companion: None, bytes };
+        let failure = Failure::of(Path::new("a"), Error::new(ErrorKind::Io, "it is a test"));
+        let task = |bytes| Task { name: String::new(), plane: Err(failure.clone()), beam: None, bytes };
         let tasks: Vec<Task> = [40, 60, 1, 0, 200, 50].into_iter().map(task).collect();
         assert_eq!(batch_length(&tasks, 100), 2);
         assert_eq!(batch_length(&tasks[2..], 100), 2);

@@ -38,6 +38,7 @@ use cuts::Cuts;
 use ndarray::ArrayView2;
 use sample::Sample;
 use select::Order;
+use serde::{Deserialize, Serialize};
 pub use strips::Strips;
 use tally::Tally;
 
@@ -49,7 +50,7 @@ pub const SIGMAS_PER_MAD: f64 = 1.4826;
 pub const MOMENT_TOLERANCE: f64 = 1e-9;
 
 /// The numbers of an image plane over its finite pixels, in the unit of the pixels.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PlaneStats {
     /// Finite pixels.
     pub num_pixels: u64,
@@ -73,7 +74,7 @@ pub struct PlaneStats {
 }
 
 /// The numbers of a primary beam over its finite pixels above zero.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BeamStats {
     /// Finite pixels above zero.
     pub num_pixels: u64,

@@ -1,0 +1,290 @@
+//! The store opened for writing, in a turn of its own.
+
+use super::options::{self, COUNTS, RECORDS, SEARCH_DEAD_BLOBS};
+use super::reader::{counters, records};
+use super::{bytes_in, failure};
+use crate::cache::counters::Counters;
+use crate::cache::entry::Entry;
+use crate::cache::key::Key;
+use crate::cache::kind::Kind;
+use crate::cache::policy;
+use crate::cache::store::{Batch, Put, Record};
+use crate::error::{Error, ErrorKind, Result};
+use rocksdb::{
+    BottommostLevelCompaction, ColumnFamily, CompactOptions, DB, FlushOptions, IteratorMode, WriteBatch, WriteOptions,
+};
+use std::collections::HashSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+pub const COUNTERS_KEY: &[u8] = b"counters";
+const LIVE_BYTES_KEY: &[u8] = b"live bytes";
+
+/// What RocksDB takes up beside entries: its lists of files, options and logs.
+const BASE_BYTES: u64 = 256 << 10;
+/// When room is made, so much of the limit is left free for what comes next.
+const FREED_PART: u64 = 10;
+/// Files of a family that were not merged, above which they are.
+const MOST_LOOSE_FILES: u64 = 12;
+/// A last use is noted anew after so many seconds.
+const USE_RESOLUTION_S: u64 = 60;
+/// Entries are committed in pieces of about so many bytes, and of a part of the limit where that is small.
+const PIECE_BYTES: u64 = 8 << 20;
+const PIECE_PART: u64 = 16;
+
+/// Under which key a record stands.
+pub mod record_key {
+    use super::{Key, Kind};
+
+    pub fn of(kind: Kind, key: &Key) -> [u8; 33] {
+        let mut bytes = [kind as u8; 33];
+        bytes[1..].copy_from_slice(key.as_bytes());
+        bytes
+    }
+
+    pub fn parse(bytes: &[u8]) -> Option<(Kind, Key)> {
+        let (code, key) = bytes.split_first()?;
+        Some((Kind::from_code(*code)?, Key(key.try_into().ok()?)))
+    }
+}
+
+pub struct Writer {
+    db: DB,
+    path: PathBuf,
+    most_bytes: u64,
+    /// What all entries take up.
+    live_bytes: u64,
+    counters: Counters,
+}
+
+impl Writer {
+    /// Opens the store, or makes it; one that cannot be opened for damage is removed and begun anew, and counted.
+    ///
+    /// # Errors
+    /// If the file system refuses.
+    pub fn open(path: &Path, most_bytes: u64) -> Result<Self> {
+        let is_new = fs::read_dir(path).map_or(true, |mut files| files.next().is_none());
+        let broken = !is_new && !path.join("CURRENT").exists();
+        let open = || {
+            DB::open_cf_descriptors(&options::of_store(), path, options::families())
+                .map_err(|cause| failure("open the cache", path, &cause))
+        };
+        let opened =
+            if broken { Err(Error::new(ErrorKind::Damaged, "the cache has lost its CURRENT file")) } else { open() };
+        let (db, rebuilds) = match opened {
+            Ok(db) => (db, 0),
+            Err(error) if error.kind() == ErrorKind::Damaged => {
+                tracing::warn!(file = %path.display(), "the cache is damaged and begun anew: {error}");
+                fs::remove_dir_all(path).map_err(|cause| Error::io("remove the damaged cache", path, cause))?;
+                (open()?, 1)
+            }
+            Err(error) => return Err(error),
+        };
+        let mut counters = counters(&db);
+        counters.rebuilds += rebuilds;
+        let mut writer = Self { db, path: path.to_path_buf(), most_bytes, live_bytes: 0, counters };
+        writer.live_bytes = match writer.get(COUNTS, LIVE_BYTES_KEY)?.and_then(|bytes| bytes.try_into().ok()) {
+            Some(bytes) => u64::from_le_bytes(bytes),
+            None => writer.count_live_bytes()?,
+        };
+        Ok(writer)
+    }
+
+    /// Writes a batch: in one go where it is small, in pieces otherwise, each whole or not at all.
+    ///
+    /// # Errors
+    /// If the store cannot be written.
+    pub fn commit(&mut self, batch: &Batch, now: u64) -> Result<()> {
+        self.counters.add(&batch.counters);
+        let mut first = WriteBatch::default();
+        for (kind, key) in &batch.removals {
+            self.remove(&mut first, *kind, key)?;
+        }
+        for (kind, key, used) in &batch.used {
+            self.note_use(&mut first, *kind, key, *used)?;
+        }
+        self.write(first)?;
+        let most_bytes = PIECE_BYTES.min(self.most_bytes / PIECE_PART);
+        let mut rest = batch.puts.as_slice();
+        while !rest.is_empty() {
+            let mut bytes = 0;
+            let fits = |put: &&Put| {
+                bytes += put.record.bytes;
+                bytes <= most_bytes
+            };
+            let (piece, later) = rest.split_at(rest.iter().take_while(fits).count().max(1));
+            self.put(piece, now)?;
+            rest = later;
+        }
+        self.merge_loose_files()
+    }
+
+    /// Removes every entry and record that has no partner or cannot be read, and counts what is left.
+    ///
+    /// # Errors
+    /// If the store cannot be written.
+    pub fn repair(&mut self) -> Result<()> {
+        let mut known = HashSet::new();
+        let mut batch = WriteBatch::default();
+        for kind in Kind::ALL {
+            for item in self.db.iterator_cf(self.family(kind.name())?, IteratorMode::Start) {
+                // What follows a place that cannot be read is lost with it.
+                let Ok((name, bytes)) = item else { break };
+                let key = <[u8; 32]>::try_from(&*name).ok().map(Key);
+                match key.filter(|key| Entry::decode(&bytes, kind, key).is_ok()) {
+                    Some(key) => drop(known.insert((kind, key))),
+                    None => {
+                        self.counters.of_mut(kind).damaged += 1;
+                        batch.delete_cf(self.family(kind.name())?, &name);
+                    }
+                }
+            }
+        }
+        let mut recorded = HashSet::new();
+        for (kind, key, _) in records(&self.db, &self.path)? {
+            if !known.contains(&(kind, key)) {
+                batch.delete_cf(self.family(RECORDS)?, record_key::of(kind, &key));
+            }
+            recorded.insert((kind, key));
+        }
+        for (kind, key) in known.difference(&recorded) {
+            batch.delete_cf(self.family(kind.name())?, key.as_bytes());
+        }
+        self.write(batch)?;
+        self.live_bytes = self.count_live_bytes()?;
+        self.write(WriteBatch::default())?;
+        self.compact()
+    }
+
+    fn put(&mut self, puts: &[Put], now: u64) -> Result<()> {
+        let bytes = puts.iter().map(|put| put.record.bytes).sum();
+        if !self.make_room(bytes, now)? {
+            for put in puts {
+                self.counters.of_mut(put.kind).refused += 1;
+            }
+            return self.write(WriteBatch::default());
+        }
+        let mut batch = WriteBatch::default();
+        for put in puts {
+            self.remove(&mut batch, put.kind, &put.key)?;
+            let record = postcard::to_stdvec(&put.record).expect("a record goes into memory");
+            batch.put_cf(self.family(put.kind.name())?, put.key.as_bytes(), &put.bytes);
+            batch.put_cf(self.family(RECORDS)?, record_key::of(put.kind, &put.key), record);
+            self.live_bytes += put.record.bytes;
+            self.counters.of_mut(put.kind).stored += 1;
+        }
+        self.write(batch)
+    }
+
+    /// Whether so many bytes can be written with the directory below its limit all the time.
+    ///
+    /// What is written stands in the log first and in a file then. Space of removed entries comes back when what is
+    /// left is copied, so that there must always be room for that copy.
+    fn make_room(&mut self, bytes: u64, now: u64) -> Result<bool> {
+        let needed = |writer: &Self| bytes_in(&writer.path) + 2 * bytes + writer.live_bytes;
+        if needed(self) <= self.most_bytes {
+            return Ok(true);
+        }
+        if BASE_BYTES + 2 * bytes > self.most_bytes {
+            return Ok(false);
+        }
+        let records = records(&self.db, &self.path)?;
+        self.live_bytes = records.iter().map(|(_, _, record)| record.bytes).sum();
+        let most_live = (self.most_bytes - self.most_bytes / FREED_PART).saturating_sub(BASE_BYTES + 2 * bytes) / 2;
+        let mut batch = WriteBatch::default();
+        for (kind, key, record) in policy::to_evict(&records, most_live, now) {
+            self.remove(&mut batch, *kind, key)?;
+            let counts = self.counters.of_mut(*kind);
+            *(if policy::is_expired(record, now) { &mut counts.expired } else { &mut counts.evictions }) += 1;
+        }
+        self.write(batch)?;
+        self.compact()?;
+        Ok(needed(self) <= self.most_bytes)
+    }
+
+    /// Adds the removal of an entry to a batch, if it is there.
+    fn remove(&mut self, batch: &mut WriteBatch, kind: Kind, key: &Key) -> Result<()> {
+        let name = record_key::of(kind, key);
+        if let Some(record) = self.record(&name)? {
+            self.live_bytes = self.live_bytes.saturating_sub(record.bytes);
+        }
+        batch.delete_cf(self.family(RECORDS)?, name);
+        batch.delete_cf(self.family(kind.name())?, key.as_bytes());
+        Ok(())
+    }
+
+    fn note_use(&self, batch: &mut WriteBatch, kind: Kind, key: &Key, used: u64) -> Result<()> {
+        let name = record_key::of(kind, key);
+        if let Some(mut record) = self.record(&name)?.filter(|record| record.used + USE_RESOLUTION_S <= used) {
+            record.used = used;
+            let record = postcard::to_stdvec(&record).expect("a record goes into memory");
+            batch.put_cf(self.family(RECORDS)?, name, record);
+        }
+        Ok(())
+    }
+
+    /// Writes a batch and the sums with it, down to the disk.
+    fn write(&self, mut batch: WriteBatch) -> Result<()> {
+        let counts = self.family(COUNTS)?;
+        let counters = postcard::to_stdvec(&self.counters).expect("counters go into memory");
+        batch.put_cf(counts, COUNTERS_KEY, counters);
+        batch.put_cf(counts, LIVE_BYTES_KEY, self.live_bytes.to_le_bytes());
+        let mut options = WriteOptions::default();
+        options.set_sync(true);
+        self.db.write_opt(batch, &options).map_err(|cause| failure("write to the cache", &self.path, &cause))
+    }
+
+    fn merge_loose_files(&self) -> Result<()> {
+        for name in [COUNTS, RECORDS].into_iter().chain(Kind::ALL.map(Kind::name)) {
+            let family = self.family(name)?;
+            let n_files = self.db.property_int_value_cf(family, "rocksdb.num-files-at-level0").ok().flatten();
+            if n_files.is_some_and(|n_files| n_files > MOST_LOOSE_FILES) {
+                self.db.compact_range_cf(family, None::<&[u8]>, None::<&[u8]>);
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives back all space of what was removed.
+    fn compact(&self) -> Result<()> {
+        let refused = |cause| failure("make room in the cache", &self.path, &cause);
+        let families: Vec<&ColumnFamily> = [COUNTS, RECORDS]
+            .into_iter()
+            .chain(Kind::ALL.map(Kind::name))
+            .map(|name| self.family(name))
+            .collect::<Result<_>>()?;
+        self.db.flush_cfs_opt(&families, &FlushOptions::default()).map_err(refused)?;
+        let mut options = CompactOptions::default();
+        options.set_bottommost_level_compaction(BottommostLevelCompaction::Force);
+        for (index, family) in families.into_iter().enumerate() {
+            if index >= 2 {
+                self.db.set_options_cf(family, &SEARCH_DEAD_BLOBS).map_err(refused)?;
+            }
+            self.db.compact_range_cf_opt(family, None::<&[u8]>, None::<&[u8]>, &options);
+        }
+        Ok(())
+    }
+
+    fn count_live_bytes(&self) -> Result<u64> {
+        Ok(records(&self.db, &self.path)?.iter().map(|(_, _, record)| record.bytes).sum())
+    }
+
+    fn record(&self, name: &[u8]) -> Result<Option<Record>> {
+        Ok(self.get(RECORDS, name)?.and_then(|bytes| postcard::from_bytes(&bytes).ok()))
+    }
+
+    /// A value; one that cannot be read is as good as absent.
+    fn get(&self, family: &str, name: &[u8]) -> Result<Option<Vec<u8>>> {
+        match self.db.get_cf(self.family(family)?, name) {
+            Err(cause) if cause.kind() != rocksdb::ErrorKind::Corruption => {
+                Err(failure("read the cache", &self.path, &cause))
+            }
+            found => Ok(found.ok().flatten()),
+        }
+    }
+
+    fn family(&self, name: &str) -> Result<&ColumnFamily> {
+        let absent = || Error::new(ErrorKind::Damaged, format!("the cache has no part {name}")).file(&self.path);
+        self.db.cf_handle(name).ok_or_else(absent)
+    }
+}
