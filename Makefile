@@ -4,7 +4,7 @@
 .DEFAULT_GOAL := help
 # The steps share one package manager and one build folder.
 .NOTPARALLEL:
-.PHONY: help demo test build bench lint oracle compare install man clean-demo packages packages-oracle rocksdb
+.PHONY: help demo test build bench lint oracle compare install man clean-demo packages packages-oracle rocksdb soak
 
 # A shell that was open when Rust was installed does not have cargo on its PATH yet.
 export PATH := $(PATH):$(HOME)/.cargo/bin
@@ -41,6 +41,10 @@ lint: packages rocksdb ## check formatting, lints, documentation, and that the b
 
 oracle: packages-oracle build ## compare results with astropy, SciPy and zarr-python
 	sh oracle/run.sh
+
+soak: packages rocksdb ## kill, damage and crowd the cache for a quarter of an hour
+	SKYCACHE_SOAK=40 PROPTEST_CASES=100000 $(CARGO) test --release $(CARGO_FLAGS) --test cache --test cache_store
+	PROPTEST_CASES=1000000 $(CARGO) test --release $(CARGO_FLAGS) --lib cache::entry image::header
 
 compare: packages-oracle build ## blur one plane with us, SciPy, astropy and OpenCV: time, memory, error, NaN (ten minutes)
 	sh oracle/peers.sh

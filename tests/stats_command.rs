@@ -12,7 +12,7 @@ fn fixture(name: &str) -> String {
 
 fn run(arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_skycache-gpu"));
-    command.arg("stats").args(arguments).env_remove("SKYCACHE_BACKEND").output().unwrap()
+    command.args(["stats", "--no-cache"]).args(arguments).env_remove("SKYCACHE_BACKEND").output().unwrap()
 }
 
 /// Runs what must end with this exit code.

@@ -16,9 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Longest wait for a turn: many commits, but not for ever where a process was stopped in the middle of one.
-const LONGEST_WAIT: Duration = Duration::from_secs(20);
-const FIRST_PAUSE: Duration = Duration::from_micros(200);
-const LONGEST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// The lock files of a cache directory.
 #[derive(Clone, Debug)]
@@ -45,8 +43,8 @@ impl Locks {
     /// [`io::ErrorKind::TimedOut`] if a writer does not end; else what the file system says.
     pub fn shared(&self) -> io::Result<Turn> {
         let deadline = Instant::now() + LONGEST_WAIT;
-        let turnstile = wait(&self.turnstile, File::try_lock_shared, deadline)?;
-        let store = wait(&self.store, File::try_lock_shared, deadline)?;
+        let turnstile = wait(&self.turnstile, Sort::Shared, deadline)?;
+        let store = wait(&self.store, Sort::Shared, deadline)?;
         drop(turnstile);
         Ok(Turn { _store: store, _turnstile: None })
     }
@@ -57,8 +55,8 @@ impl Locks {
     /// As [`Locks::shared`].
     pub fn exclusive(&self) -> io::Result<Turn> {
         let deadline = Instant::now() + LONGEST_WAIT;
-        let turnstile = wait(&self.turnstile, File::try_lock, deadline)?;
-        let store = wait(&self.store, File::try_lock, deadline)?;
+        let turnstile = wait(&self.turnstile, Sort::Exclusive, deadline)?;
+        let store = wait(&self.store, Sort::Exclusive, deadline)?;
         Ok(Turn { _store: store, _turnstile: Some(turnstile) })
     }
 }
@@ -67,18 +65,29 @@ fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
 }
 
-fn wait(path: &Path, try_lock: fn(&File) -> Result<(), TryLockError>, deadline: Instant) -> io::Result<File> {
+/// Waits in the queue of the file system, where nobody is passed over; in a thread, as that queue has no end.
+fn wait(path: &Path, sort: Sort, deadline: Instant) -> io::Result<File> {
     let file = open(path)?;
-    let mut pause = FIRST_PAUSE;
-    loop {
-        match try_lock(&file) {
-            Ok(()) => return Ok(file),
-            Err(TryLockError::WouldBlock) if Instant::now() < deadline => std::thread::sleep(pause),
-            Err(TryLockError::WouldBlock) => return Err(io::ErrorKind::TimedOut.into()),
-            Err(TryLockError::Error(cause)) => return Err(cause),
-        }
-        pause = (2 * pause).min(LONGEST_PAUSE);
+    let (try_lock, lock) = match sort {
+        Sort::Shared => (File::try_lock_shared(&file), File::lock_shared as fn(&File) -> io::Result<()>),
+        Sort::Exclusive => (File::try_lock(&file), File::lock as fn(&File) -> io::Result<()>),
+    };
+    match try_lock {
+        Ok(()) => return Ok(file),
+        Err(TryLockError::WouldBlock) => {}
+        Err(TryLockError::Error(cause)) => return Err(cause),
     }
+    let (sender, locked) = std::sync::mpsc::channel();
+    // If nobody waits for it any more, the file is closed with the message, and the lock ends.
+    std::thread::spawn(move || drop(sender.send(lock(&file).map(|()| file))));
+    let left = deadline.saturating_duration_since(Instant::now());
+    locked.recv_timeout(left).unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Sort {
+    Shared,
+    Exclusive,
 }
 
 /// Which results are being computed, by any process: a byte of one file stands for each, and is locked.

@@ -313,9 +313,9 @@ impl Cache {
             };
             match Entry::decode(&bytes, kind, key) {
                 Ok(entry) if !policy::is_valid(entry.created, entry.expires, now_s()) => found = Lookup::Stale,
-                Ok(entry) => match postcard::from_bytes(&entry.payload) {
-                    Ok(value) => return (Lookup::Hit, Some((value, Duration::from_micros(entry.cost_us)))),
-                    Err(_) => found = Lookup::Damaged,
+                Ok(entry) => match postcard::take_from_bytes(&entry.payload) {
+                    Ok((value, [])) => return (Lookup::Hit, Some((value, Duration::from_micros(entry.cost_us)))),
+                    _ => found = Lookup::Damaged,
                 },
                 Err(_) => found = Lookup::Damaged,
             }

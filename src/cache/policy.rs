@@ -53,7 +53,7 @@ mod tests {
             let place = |chosen| records.iter().position(|named| named == chosen).unwrap();
             to_evict(&records, most_bytes, 100).into_iter().map(place).collect::<Vec<_>>()
         };
-        assert_eq!(chosen(40), []);
+        assert_eq!(chosen(40), Vec::<usize>::new());
         assert_eq!(chosen(39), [2]);
         assert_eq!(chosen(15), [2, 1, 0]);
         assert_eq!(chosen(0), [2, 1, 0, 3]);

@@ -1,7 +1,8 @@
 //! How RocksDB is set up: small, quiet, and quick to open.
 
 use crate::cache::kind::Kind;
-use rocksdb::{ColumnFamilyDescriptor, DBCompressionType, DBRecoveryMode, LogLevel, Options};
+use rocksdb::{ColumnFamilyDescriptor, DB, DBCompressionType, DBRecoveryMode, LogLevel, Options};
+use std::path::Path;
 
 /// Counters and sums; RocksDB always has this family.
 pub const COUNTS: &str = "default";
@@ -58,8 +59,16 @@ pub fn of_family(kind: Option<Kind>) -> Options {
 /// Switches the search for dead blobs on, for [`rocksdb::DB::set_options_cf`].
 pub const SEARCH_DEAD_BLOBS: [(&str, &str); 1] = [("enable_blob_garbage_collection", "true")];
 
-pub fn families() -> impl Iterator<Item = ColumnFamilyDescriptor> {
-    let plain = [COUNTS, RECORDS].map(|name| ColumnFamilyDescriptor::new(name, of_family(None)));
-    let kinds = Kind::ALL.map(|kind| ColumnFamilyDescriptor::new(kind.name(), of_family(Some(kind))));
-    plain.into_iter().chain(kinds)
+/// The families that a store has, and those that every store has. A kind's comes with its first entry: what is
+/// there must be opened, and described in a file, each time.
+pub fn families(path: &Path) -> Vec<ColumnFamilyDescriptor> {
+    let mut names = vec![COUNTS.to_owned(), RECORDS.to_owned()];
+    // A store that cannot be read is found to be so when it is opened.
+    let found = DB::list_cf(&Options::default(), path).unwrap_or_default();
+    names.extend(found.into_iter().filter(|name| name != COUNTS && name != RECORDS));
+    let describe = |name: String| {
+        let options = of_family(Kind::from_name(&name));
+        ColumnFamilyDescriptor::new(name, options)
+    };
+    names.into_iter().map(describe).collect()
 }

@@ -39,7 +39,7 @@ impl Reader {
         if !path.join("CURRENT").exists() {
             return Ok(None);
         }
-        let opened = DB::open_cf_descriptors_read_only(&options::of_store(), path, options::families(), false);
+        let opened = DB::open_cf_descriptors_read_only(&options::of_store(), path, options::families(path), false);
         match opened {
             Ok(db) => Ok(Some(Self { db, path: path.to_path_buf() })),
             Err(cause) => match failure("open the cache", path, &cause) {

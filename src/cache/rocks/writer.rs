@@ -66,7 +66,7 @@ impl Writer {
         let is_new = fs::read_dir(path).map_or(true, |mut files| files.next().is_none());
         let broken = !is_new && !path.join("CURRENT").exists();
         let open = || {
-            DB::open_cf_descriptors(&options::of_store(), path, options::families())
+            DB::open_cf_descriptors(&options::of_store(), path, options::families(path))
                 .map_err(|cause| failure("open the cache", path, &cause))
         };
         let opened =
@@ -124,18 +124,18 @@ impl Writer {
     /// # Errors
     /// If the store cannot be written.
     pub fn repair(&mut self) -> Result<()> {
-        let mut known = HashSet::new();
+        let (mut known, mut damaged) = (HashSet::new(), Counters::default());
         let mut batch = WriteBatch::default();
-        for kind in Kind::ALL {
-            for item in self.db.iterator_cf(self.family(kind.name())?, IteratorMode::Start) {
+        for (kind, family) in self.families_of_kinds() {
+            for item in self.db.iterator_cf(family, IteratorMode::Start) {
                 // What follows a place that cannot be read is lost with it.
                 let Ok((name, bytes)) = item else { break };
                 let key = <[u8; 32]>::try_from(&*name).ok().map(Key);
                 match key.filter(|key| Entry::decode(&bytes, kind, key).is_ok()) {
                     Some(key) => drop(known.insert((kind, key))),
                     None => {
-                        self.counters.of_mut(kind).damaged += 1;
-                        batch.delete_cf(self.family(kind.name())?, &name);
+                        damaged.of_mut(kind).damaged += 1;
+                        batch.delete_cf(family, &name);
                     }
                 }
             }
@@ -150,6 +150,7 @@ impl Writer {
         for (kind, key) in known.difference(&recorded) {
             batch.delete_cf(self.family(kind.name())?, key.as_bytes());
         }
+        self.counters.add(&damaged);
         self.write(batch)?;
         self.live_bytes = self.count_live_bytes()?;
         self.write(WriteBatch::default())?;
@@ -166,6 +167,10 @@ impl Writer {
         }
         let mut batch = WriteBatch::default();
         for put in puts {
+            if self.db.cf_handle(put.kind.name()).is_none() {
+                let made = self.db.create_cf(put.kind.name(), &options::of_family(Some(put.kind)));
+                made.map_err(|cause| failure("write to the cache", &self.path, &cause))?;
+            }
             self.remove(&mut batch, put.kind, &put.key)?;
             let record = postcard::to_stdvec(&put.record).expect("a record goes into memory");
             batch.put_cf(self.family(put.kind.name())?, put.key.as_bytes(), &put.bytes);
@@ -209,7 +214,9 @@ impl Writer {
             self.live_bytes = self.live_bytes.saturating_sub(record.bytes);
         }
         batch.delete_cf(self.family(RECORDS)?, name);
-        batch.delete_cf(self.family(kind.name())?, key.as_bytes());
+        if let Some(family) = self.db.cf_handle(kind.name()) {
+            batch.delete_cf(family, key.as_bytes());
+        }
         Ok(())
     }
 
@@ -235,8 +242,8 @@ impl Writer {
     }
 
     fn merge_loose_files(&self) -> Result<()> {
-        for name in [COUNTS, RECORDS].into_iter().chain(Kind::ALL.map(Kind::name)) {
-            let family = self.family(name)?;
+        let of_kinds = self.families_of_kinds().map(|(_, family)| family);
+        for family in [self.family(COUNTS)?, self.family(RECORDS)?].into_iter().chain(of_kinds) {
             let n_files = self.db.property_int_value_cf(family, "rocksdb.num-files-at-level0").ok().flatten();
             if n_files.is_some_and(|n_files| n_files > MOST_LOOSE_FILES) {
                 self.db.compact_range_cf(family, None::<&[u8]>, None::<&[u8]>);
@@ -248,11 +255,8 @@ impl Writer {
     /// Gives back all space of what was removed.
     fn compact(&self) -> Result<()> {
         let refused = |cause| failure("make room in the cache", &self.path, &cause);
-        let families: Vec<&ColumnFamily> = [COUNTS, RECORDS]
-            .into_iter()
-            .chain(Kind::ALL.map(Kind::name))
-            .map(|name| self.family(name))
-            .collect::<Result<_>>()?;
+        let mut families = vec![self.family(COUNTS)?, self.family(RECORDS)?];
+        families.extend(self.families_of_kinds().map(|(_, family)| family));
         self.db.flush_cfs_opt(&families, &FlushOptions::default()).map_err(refused)?;
         let mut options = CompactOptions::default();
         options.set_bottommost_level_compaction(BottommostLevelCompaction::Force);
@@ -281,6 +285,11 @@ impl Writer {
             }
             found => Ok(found.ok().flatten()),
         }
+    }
+
+    /// The families of the kinds that have had entries.
+    fn families_of_kinds(&self) -> impl Iterator<Item = (Kind, &ColumnFamily)> {
+        Kind::ALL.into_iter().filter_map(|kind| Some((kind, self.db.cf_handle(kind.name())?)))
     }
 
     fn family(&self, name: &str) -> Result<&ColumnFamily> {
