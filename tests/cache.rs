@@ -177,7 +177,8 @@ fn a_changed_parameter_is_a_miss() {
     assert_eq!(env.lookups(&["tile0.fits"]), ["miss"]);
     assert_eq!(env.lookups(&["tile0.fits"]), ["hit"]);
     assert_eq!(env.lookups(&["tile0.fits", "--pb-cut", "0.2"]), ["miss"]);
-    assert_eq!(env.lookups(&["tile0.fits[0]"]), ["miss"], "another way to name the HDU is looked up anew");
+    // Another way to name the same pixels.
+    assert_eq!(env.lookups(&["tile0.fits[0]"]), ["hit"]);
 }
 
 #[test]
@@ -296,6 +297,10 @@ fn damage_anywhere_in_its_files_gives_no_wrong_number_and_no_failure() {
         let what = || format!("round {round}, {}", hurt.display());
         assert_eq!(env.numbers(&tiles), expected, "{}", what());
         outcomes.extend(env.lookups(&tiles));
+        // With another number there it is a newer program's, and left alone.
+        if hurt.ends_with("version") {
+            continue;
+        }
         let after = env.json(&["cache", "verify", "--repair"]);
         let again = env.json(&["cache", "verify"]);
         assert_eq!(again["damaged"].as_array().unwrap().len(), 0, "{}: {after}, {again}", what());

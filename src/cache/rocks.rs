@@ -126,7 +126,10 @@ impl Store for Rocks {
     }
 
     fn commit(&self, batch: &Batch, now: u64) -> Result<()> {
-        self.write(|writer| writer.commit(batch, now))
+        let done = self.write(|writer| writer.commit(batch, now));
+        // What was seen before lacks what was just written.
+        self.forget_reader();
+        done
     }
 
     fn contents(&self) -> Result<Contents> {
