@@ -1,15 +1,19 @@
-//! The numbers of many tiles, each one plane of an image, and of their primary beams.
+//! The numbers of many tiles, each one plane of an image, of their primary beams, and their places on the sky.
 //!
 //! [`crate::compute::stats`] says what the numbers are, [`companion`] which file is a tile's primary beam. Which
 //! files there are, and how numbers are printed, is left to others.
 
 pub mod companion;
+mod sky;
+
+pub use sky::TileSky;
 
 use crate::compute::stats::{self, BeamStats, PlaneStats};
 use crate::error::{Error, ErrorKind, Result};
+use crate::image::{self, Image};
+use crate::interrupt;
 use crate::ps1::{Rejected, budget};
 use crate::units::ByteSize;
-use crate::{image, interrupt};
 use rayon::prelude::*;
 use std::path::{Path, PathBuf};
 
@@ -40,6 +44,8 @@ pub struct TileStats {
     /// Rows and columns.
     pub shape: (usize, usize),
     pub plane: PlaneStats,
+    /// Where the tile lies on the sky, if its header has a celestial WCS; what is wrong with a bad one.
+    pub sky: Result<Option<TileSky>, Rejected>,
     /// Where a primary beam is there.
     pub beam: Option<TileBeam>,
     /// What computed the numbers.
@@ -109,6 +115,9 @@ struct Task {
 /// What came of a task: the tile, and its primary beam where that cannot be used.
 type Outcome = (Result<TileStats, Failure>, Option<Failure>);
 
+/// The numbers of a plane, its rows and columns, and its place on the sky.
+type Measured = (PlaneStats, (usize, usize), Result<Option<TileSky>>);
+
 /// A name, and what is wrong with it.
 struct Failure(String, Error);
 
@@ -123,7 +132,7 @@ impl Work {
 
     fn run(&self, task: &Task) -> Outcome {
         let name = task.input.display().to_string();
-        let (plane, shape) = match self.read_plane(&task.input) {
+        let (plane, shape, sky) = match self.read_plane(&task.input) {
             Ok(measured) => measured,
             Err(error) => return (Err(Failure(name, error)), None),
         };
@@ -131,15 +140,16 @@ impl Work {
             Ok(beam) => (beam, None),
             Err(refused) => (None, Some(refused)),
         };
-        (Ok(TileStats { path: name, shape, plane, beam, backend: "cpu" }), refused)
+        let sky = sky.map_err(|error| Rejected::new(&name, &error.file(&name)));
+        (Ok(TileStats { path: name, shape, plane, sky, beam, backend: "cpu" }), refused)
     }
 
-    fn read_plane(&self, input: &Path) -> Result<(PlaneStats, (usize, usize))> {
+    fn read_plane(&self, input: &Path) -> Result<Measured> {
         interrupt::check()?;
         let path = text_of(input)?;
         self.check_memory(path)?;
-        let pixels = image::read(path)?.pixels;
-        Ok((stats::measure(pixels.view()), pixels.dim()))
+        let Image { pixels, header } = image::read(path)?;
+        Ok((stats::measure(pixels.view()), pixels.dim(), TileSky::of(&header, pixels.dim())))
     }
 
     /// The beam that is given, or the tile's own.
