@@ -21,6 +21,7 @@ from astropy.wcs import WCS, utils
 # Keywords that a WCS may have, by their beginning.
 PREFIXES = (
     "CTYPE CRPIX CRVAL CDELT CUNIT CROTA CD PC PV LONPOLE LATPOLE RADESYS RADECSYS EQUINOX EPOCH A_ B_ AP_ BP_ NAXIS WCSAXES"
+    " PLT AMD PPO CNPIX XPIXELSZ YPIXELSZ"
 ).split()
 
 TAN = {"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRPIX1": 512.5, "CRPIX2": 480.0, "CRVAL1": 150.1, "CRVAL2": 2.2}
@@ -59,6 +60,18 @@ def tpv(degree):
     for axis in (1, 2):
         out |= {f"PV{axis}_{m}": float(rng.normal() * 2e-3) for m in range(last + 1)}
         out[f"PV{axis}_1"] = 1.0 + 1e-3 * axis
+    return out
+
+
+def dss():
+    """A plate solution like those of the Digitized Sky Survey, beside a TAN that is nearly the same."""
+    rng = np.random.default_rng(6)
+    out = {"CNPIX1": 11500, "CNPIX2": 11000, "XPIXELSZ": 15.03, "YPIXELSZ": 15.0, "PPO3": 177500.0, "PPO6": 177500.0}
+    out |= {"PLTRAH": 5, "PLTRAM": 42, "PLTRAS": 23.86, "PLTDECSN": "-", "PLTDECD": 4, "PLTDECM": 56, "PLTDECS": 47.9}
+    for axis, off in (("X", -292.4), ("Y", 316.0)):
+        terms = [67.16, 0.045, off, *rng.normal(size=4) * 2e-5, *rng.normal(size=6) * 2e-7]
+        out |= {f"AMD{axis}{m + 1}": float(term) for m, term in enumerate(terms)}
+        out |= {f"AMD{axis}{m}": 0.0 for m in range(14, 21)}
     return out
 
 
@@ -133,6 +146,7 @@ def generated():
         "tpv_3": TAN | CD | tpv(3),
         "tpv_7": TAN | CD | tpv(7),
         "tpv_as_tan": TAN | CD | tpv(7) | {"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN"},
+        "dss": TAN | STEPS | dss(),
         "galactic": {"CTYPE1": "GLON-CAR", "CTYPE2": "GLAT-CAR", "CRPIX1": 513.0, "CRPIX2": 257.0, "CRVAL1": 18.2, "CRVAL2": 0.2} | STEPS,
         "fk4": TAN | STEPS | {"EPOCH": 1950.0},
         "fk5": TAN | STEPS | {"RADESYS": "FK5", "EQUINOX": 1991.25},
@@ -155,7 +169,7 @@ def case(name, cards, shape, count, rng):
     ny, nx = shape
     # Some beyond the edges, as a regrid asks for them.
     x, y = (rng.uniform(-0.1 * n, 1.1 * n, count) for n in (nx, ny))
-    is_distorted = wcs.sip is not None or any(cards.get(f"PV{axis}_{m}") is not None for axis in (1, 2) for m in range(5, 40))
+    is_distorted = wcs.sip is not None or "AMDX1" in cards or any(cards.get(f"PV{axis}_{m}") is not None for axis in (1, 2) for m in range(5, 40))
     lon, lat = swapped(wcs, wcs.all_pix2world(x, y, 0))
     places = np.isfinite(lon) & np.isfinite(lat)
     back_x, back_y = np.full(count, np.nan), np.full(count, np.nan)

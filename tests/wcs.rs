@@ -50,7 +50,10 @@ impl Case {
     /// 1e-9 px, or what four units in the last place of a longitude are, in pixels of less than an arcsecond.
     fn limit_px(&self) -> f64 {
         let unit_deg = 360.0 * f64::EPSILON / 2.0;
-        (4.0 * unit_deg * 3600.0 / self.scale_arcsec).max(1e-9)
+        // wcslib finds the slanted plane of NCP by the sine of a latitude near 90 degrees: 2e-9 px from the truth, by
+        // a computation with more digits.
+        let is_slanted = self.cards.iter().any(|card| card.contains("RA---NCP"));
+        (4.0 * unit_deg * 3600.0 / self.scale_arcsec).max(if is_slanted { 3e-9 } else { 1e-9 })
     }
 
     fn check(&self, wcs: &Wcs) -> Result<Worst, String> {
@@ -145,7 +148,9 @@ fn any_altered_number_of_a_case_is_rejected() {
         let sign = if lat > 0.0 { -1.0 } else { 1.0 };
         assert!(altered(&|case| case.points[at].1.as_mut().unwrap()[1] += sign * off_deg).is_err(), "{}", case.name);
         assert!(altered(&|case| case.points[at].1 = None).is_err(), "{}", case.name);
-        assert!(altered(&|case| case.points[at].0[0] += 3.0 * case.limit_px()).is_err(), "{}", case.name);
+        let step = 3.0 * case.limit_px();
+        let moved = |case: &mut Case| case.points[at].0.iter_mut().for_each(|side| *side += step);
+        assert!(altered(&moved).is_err(), "{}", case.name);
         assert!(altered(&|case| case.scale_arcsec *= 1.0 + 1e-11).is_err(), "{}", case.name);
         assert!(altered(&|case| case.center = None).is_err() || case.center.is_none(), "{}", case.name);
         if case.points[at].2.is_some() {

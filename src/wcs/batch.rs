@@ -3,6 +3,7 @@
 //! A point alone takes the same way, so that it gives the same bits.
 
 use super::Wcs;
+use super::distortion::Distortion;
 use super::projection::{Project, Projection, with};
 use super::spherical::{Local, Turn};
 use multiversion::multiversion;
@@ -65,8 +66,8 @@ impl Wcs {
             for_each(x, y, |x, y| sip.to_linear(x, y));
         }
         for_each(x, y, |x, y| parsed.matrix.times([x, y]));
-        if let Some(tpv) = &parsed.tpv {
-            for_each(x, y, |x, y| tpv.to_plane(x, y));
+        if let Some(plane) = &parsed.plane {
+            for_each(x, y, |x, y| plane.apply(x, y).0);
         }
         let [offset_x, offset_y] = parsed.offset;
         for_each(x, y, |x, y| [x.to_radians() + offset_x, y.to_radians() + offset_y]);
@@ -95,8 +96,8 @@ impl Wcs {
         with!(&parsed.projection, projection => project(projection, &vectors, x, y));
         let [offset_x, offset_y] = parsed.offset;
         for_each(x, y, |x, y| [(x - offset_x).to_degrees(), (y - offset_y).to_degrees()]);
-        if let Some(tpv) = &parsed.tpv {
-            for_each(x, y, |x, y| tpv.to_linear(x, y));
+        if let Some(plane) = &parsed.plane {
+            for_each(x, y, |x, y| plane.undo([x, y], [x, y]));
         }
         for_each(x, y, |x, y| self.inverse.times([x, y]));
         if let Some(sip) = &parsed.sip {

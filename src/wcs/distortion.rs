@@ -1,5 +1,8 @@
 //! What the distortions share: a smooth map of the plane, and its inverse by Newton's rule.
 
+use super::dss::Dss;
+use super::tpv::Tpv;
+
 /// A map of the plane that is near the identity.
 pub(super) trait Distortion {
     /// The map at (x, y), and its derivatives: of both results by x, of both by y.
@@ -38,3 +41,19 @@ pub(super) trait Distortion {
 const MAX_STEPS: usize = 50;
 /// Steps below this part of the target may be rounding.
 const CLOSE: f64 = 1e-13;
+
+/// The distortions between the linear step and the projection, in degrees.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum PlaneDistortion {
+    Tpv(Tpv),
+    Dss(Box<Dss>),
+}
+
+impl Distortion for PlaneDistortion {
+    fn apply(&self, x: f64, y: f64) -> ([f64; 2], [[f64; 2]; 2]) {
+        match self {
+            Self::Tpv(tpv) => tpv.apply(x, y),
+            Self::Dss(dss) => dss.apply(x, y),
+        }
+    }
+}

@@ -69,10 +69,10 @@ impl Conversion {
             steps.push(Step::RemoveETerms(e_terms(*equinox)));
         }
         let turn = match (start, end) {
-            (Anchor::B1950(start), Anchor::B1950(end)) => product(transposed(end), start),
-            (Anchor::B1950(start), Anchor::Galactic) => product(galactic_of_b1950(), start),
-            (Anchor::Galactic, Anchor::B1950(end)) => product(transposed(end), transposed(galactic_of_b1950())),
-            (start, end) => product(end.from_j2000(to), start.to_j2000(from)),
+            (Anchor::B1950(start), Anchor::B1950(end)) => newcomb(start, end),
+            (Anchor::B1950(start), Anchor::Galactic) => galactic_of_fk4(start),
+            (Anchor::Galactic, Anchor::B1950(end)) => transposed(galactic_of_fk4(end)),
+            (start, end) => product(end.from_j2000(), start.to_j2000()),
         };
         steps.push(Step::Turn(turn));
         if let Frame::Fk4 { equinox } = to {
@@ -102,18 +102,21 @@ impl Conversion {
 /// Where a frame is tied to the others.
 #[derive(Clone, Copy)]
 enum Anchor {
-    J2000,
-    /// FK4 without E-terms: the turn to the equinox B1950.
-    B1950(Matrix3),
+    Icrs,
+    /// FK5 of an equinox.
+    J2000(f64),
+    /// FK4 of an equinox, without E-terms.
+    B1950(f64),
     Galactic,
 }
 
 impl Anchor {
     fn of(frame: &Frame) -> Result<Self> {
-        let equinox = match frame {
-            Frame::Icrs => return Ok(Self::J2000),
+        let (anchor, equinox) = match frame {
+            Frame::Icrs => return Ok(Self::Icrs),
             Frame::Galactic => return Ok(Self::Galactic),
-            Frame::Fk5 { equinox } | Frame::Fk4 { equinox } | Frame::Fk4NoE { equinox } => *equinox,
+            Frame::Fk5 { equinox } => (Self::J2000(*equinox), *equinox),
+            Frame::Fk4 { equinox } | Frame::Fk4NoE { equinox } => (Self::B1950(*equinox), *equinox),
             Frame::Other(name) => {
                 let text = format!("coordinates of the frame {name} cannot be converted");
                 return Err(
@@ -125,26 +128,25 @@ impl Anchor {
             return Err(super::header::refused(format!("EQUINOX is {equinox}, expected a year from 1700 to 2300"))
                 .help("mend EQUINOX, or EPOCH, in the header"));
         }
-        Ok(match frame {
-            Frame::Fk5 { .. } => Self::J2000,
-            _ => Self::B1950(newcomb(equinox, 1950.0)),
-        })
+        Ok(anchor)
     }
 
-    fn to_j2000(self, frame: &Frame) -> Matrix3 {
-        match (self, frame) {
-            (Self::B1950(turn), Frame::Fk4 { equinox } | Frame::Fk4NoE { equinox }) => {
-                product(j2000_of_b1950(*equinox), turn)
-            }
-            (Self::Galactic, _) => transposed(galactic_of_j2000()),
-            (_, Frame::Fk5 { equinox }) => transposed(precession(*equinox)),
-            _ => j2000_of_icrs(),
+    fn to_j2000(self) -> Matrix3 {
+        match self {
+            Self::Icrs => j2000_of_icrs(),
+            Self::J2000(equinox) => transposed(precession(equinox)),
+            Self::B1950(equinox) => product(j2000_of_b1950(equinox), newcomb(equinox, 1950.0)),
+            Self::Galactic => transposed(galactic_of_j2000()),
         }
     }
 
-    /// The transposed way there, also where that is not quite a turn: so astropy has it.
-    fn from_j2000(self, frame: &Frame) -> Matrix3 {
-        transposed(self.to_j2000(frame))
+    /// The transposed way there, but for Newcomb's precession, which is not its own inverse to the last digits, nor
+    /// is Murray's matrix quite a turn: as astropy has both.
+    fn from_j2000(self) -> Matrix3 {
+        match self {
+            Self::B1950(equinox) => product(newcomb(1950.0, equinox), transposed(j2000_of_b1950(equinox))),
+            other => transposed(other.to_j2000()),
+        }
     }
 }
 
@@ -204,9 +206,10 @@ fn j2000_of_b1950(epoch: f64) -> Matrix3 {
     matrix
 }
 
-/// Blaauw et al. 1960, MNRAS 121, 123: the pole at 12h49m, +27.4 degrees, the longitude of the celestial pole 123.
-fn galactic_of_b1950() -> Matrix3 {
-    galactic(192.25, 27.4, 123.0)
+/// Blaauw et al. 1960, MNRAS 121, 123: at B1950 the pole at 12h49m, +27.4 degrees, the longitude of the celestial
+/// pole 123.
+fn galactic_of_fk4(equinox: f64) -> Matrix3 {
+    product(galactic(192.25, 27.4, 123.0), newcomb(equinox, 1950.0))
 }
 
 /// The same at J2000, as astropy has it: the pole taken from B1950 without E-terms.

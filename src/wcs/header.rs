@@ -2,6 +2,8 @@
 //!
 //! Source: FITS standard 4.0, section 8; FITS WCS papers I and II.
 
+use super::distortion::PlaneDistortion;
+use super::dss;
 use super::frames::Frame;
 use super::linear::{self, Matrix2};
 use super::projection::Projection;
@@ -31,7 +33,8 @@ pub(super) struct Parsed {
     /// Degrees per pixel: rows longitude, latitude, columns the pixel axes.
     pub matrix: Matrix2,
     pub sip: Option<Sip>,
-    pub tpv: Option<Tpv>,
+    /// In degrees, between the linear step and the projection.
+    pub plane: Option<PlaneDistortion>,
     pub projection: Projection,
     /// Where CRVAL lies on the plane of the projection, in radians: away from 0 only by PVi_0.
     pub offset: [f64; 2],
@@ -45,6 +48,9 @@ pub(super) struct Parsed {
 /// that are not there.
 pub(super) fn parse(header: &Header) -> Result<Option<Parsed>> {
     let cards = &Cards::new(header);
+    if let Some(plate) = dss::read(cards)? {
+        return of_plate(cards, plate).map(Some);
+    }
     let Some(pair) = celestial_pair(cards)? else { return Ok(None) };
     let axes = [pair.lon.axis, pair.lat.axis];
     let pixel_axes = [axes[0].min(axes[1]), axes[0].max(axes[1])];
@@ -59,7 +65,6 @@ pub(super) fn parse(header: &Header) -> Result<Option<Parsed>> {
     let is_sip_alone = pair.lon.suffix == "SIP" && sip.is_some() && is_tpv;
     let tpv = if is_tpv && !is_sip_alone { Some(Tpv::read(cards, axes)?) } else { None };
     let native = Native::read(cards, &pair, crval, is_tpv)?;
-    let turn = Turn::new(&native.pointing)?;
     Ok(Some(Parsed {
         pixel_axes,
         lon_is_first: axes[0] < axes[1],
@@ -68,11 +73,30 @@ pub(super) fn parse(header: &Header) -> Result<Option<Parsed>> {
         code: if tpv.is_some() { "TPV".into() } else { pair.lon.code },
         frame: frame(cards, &pair.lon.name)?,
         sip,
-        tpv,
+        plane: tpv.map(PlaneDistortion::Tpv),
         offset: native.offset(),
+        turn: Turn::new(&native.pointing)?,
         projection: native.projection,
-        turn,
     }))
+}
+
+fn of_plate(cards: &Cards, plate: dss::Plate) -> Result<Parsed> {
+    let projection = Projection::new("TAN", &|_| Ok(None))?;
+    let standard = projection.standard();
+    let [lon, lat] = plate.crval;
+    Ok(Parsed {
+        pixel_axes: [1, 2],
+        lon_is_first: true,
+        code: "DSS".into(),
+        frame: frame(cards, "RA")?,
+        crpix: plate.crpix,
+        matrix: plate.matrix,
+        sip: None,
+        plane: Some(PlaneDistortion::Dss(Box::new(plate.dss))),
+        offset: [0.0; 2],
+        turn: Turn::new(&Pointing { lon, lat, standard, native: standard, lonpole: None, latpole: 90.0 })?,
+        projection,
+    })
 }
 
 /// A header with its keywords at hand, as most of those that are asked for are not there.
@@ -84,6 +108,10 @@ pub(super) struct Cards<'a> {
 impl<'a> Cards<'a> {
     fn new(header: &'a Header) -> Self {
         Self { header, keys: header.iter().map(|(key, _)| key).collect() }
+    }
+
+    pub fn contains(&self, key: &str) -> bool {
+        self.keys.contains(key)
     }
 
     /// # Errors
@@ -117,7 +145,11 @@ impl<'a> Cards<'a> {
         self.f64(key)?.ok_or_else(|| missing(key, "the WCS"))
     }
 
-    fn text(&self, key: &str) -> Result<Option<String>> {
+    /// In upper case, without the spaces around; `None` also where nothing is left.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Header`] for a value that is no text.
+    pub fn text(&self, key: &str) -> Result<Option<String>> {
         let text = if self.keys.contains(key) { self.header.text(key)? } else { None };
         Ok(text.map(|text| text.trim().to_ascii_uppercase()).filter(|text| !text.is_empty()))
     }

@@ -32,6 +32,7 @@
 
 mod batch;
 mod distortion;
+mod dss;
 pub mod frames;
 mod header;
 mod linear;
@@ -109,7 +110,7 @@ impl Wcs {
         &self.parsed.frame
     }
 
-    /// The projection by its FITS code; TPV also where a TAN header has its terms.
+    /// The projection by its FITS code; TPV also where a TAN header has its terms, DSS for a plate solution.
     pub fn projection(&self) -> &str {
         &self.parsed.code
     }

@@ -85,16 +85,6 @@ impl Tpv {
         }
         Ok(false)
     }
-
-    /// From the linear step to the tangent plane, in degrees.
-    pub fn to_plane(&self, x: f64, y: f64) -> [f64; 2] {
-        self.apply(x, y).0
-    }
-
-    /// From the tangent plane to the linear step; NaN where there is no way back.
-    pub fn to_linear(&self, x: f64, y: f64) -> [f64; 2] {
-        self.undo([x, y], [x, y])
-    }
 }
 
 impl Distortion for Tpv {
@@ -190,12 +180,11 @@ mod tests {
             let (target, [by_x, by_y]) = tpv.apply(x, y);
             let step = 1e-6;
             for i in 0..2 {
-                let slope = |dx: f64, dy: f64| {
-                    (tpv.to_plane(x + dx, y + dy)[i] - tpv.to_plane(x - dx, y - dy)[i]) / (2.0 * step)
-                };
+                let slope =
+                    |dx: f64, dy: f64| (tpv.apply(x + dx, y + dy).0[i] - tpv.apply(x - dx, y - dy).0[i]) / (2.0 * step);
                 assert!((by_x[i] - slope(step, 0.0)).abs() < 1e-8 && (by_y[i] - slope(0.0, step)).abs() < 1e-8);
             }
-            let [back_x, back_y] = tpv.to_linear(target[0], target[1]);
+            let [back_x, back_y] = tpv.undo(target, target);
             assert!((back_x - x).abs() < 1e-15 && (back_y - y).abs() < 1e-15);
         }
     }
