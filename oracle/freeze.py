@@ -15,6 +15,7 @@ import numpy as np
 from astropy.io import fits
 
 import assembly
+import celestial
 import convolution
 import measure
 
@@ -245,6 +246,12 @@ def measured(source, pixels):
     return {"source": source, "plane": measure.plane_stats(pixels), "beam": measure.beam_stats(pixels, BEAM_CUT)}
 
 
+def freeze_wcs():
+    """Pixels and sky of generated headers and of those in fixtures/real, and directions in other frames."""
+    cases = celestial.generated_cases() + celestial.real_cases(FOLDER.parent / "real", count=10)
+    return {"format": FORMAT, "cases": cases, "conversions": celestial.conversions()}
+
+
 def write(path, value):
     """One sample a line keeps the file readable in a diff of a few lines."""
     text = json.dumps(value, indent=None, separators=(",", ":"), allow_nan=False)
@@ -260,6 +267,7 @@ def main(folder):
     write(folder / "bands.json", freeze_bands())
     write(folder / "convolve.json", freeze_convolutions())
     write(folder / "stats.json", freeze_stats())
+    write(folder / "wcs.json", freeze_wcs())
 
 
 if __name__ == "__main__":

@@ -71,5 +71,6 @@ pub mod ps1;
 pub mod skycell;
 pub mod tiles;
 pub mod units;
+pub mod wcs;
 
 pub use error::{Error, ErrorKind, Result};

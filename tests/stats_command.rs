@@ -40,6 +40,20 @@ fn write(dir: &Path, name: &str, pixels: Array2<f32>) -> String {
     path.to_str().unwrap().to_owned()
 }
 
+/// An image of 20 x 15 px with a WCS of this CTYPE.
+fn with_wcs(dir: &Path, name: &str, ctype: [&str; 2]) -> String {
+    let mut header = Header::new();
+    for (i, (ctype, crval, cdelt)) in [(ctype[0], 18.2, -0.001), (ctype[1], 0.25, 0.001)].into_iter().enumerate() {
+        header.set(&format!("CTYPE{}", i + 1), ctype, "").unwrap();
+        header.set(&format!("CRVAL{}", i + 1), crval, "").unwrap();
+        header.set(&format!("CDELT{}", i + 1), cdelt, "").unwrap();
+        header.set(&format!("CRPIX{}", i + 1), 5.0, "").unwrap();
+    }
+    let path = dir.join(name);
+    image::write(&path, &Image { pixels: ramp((15, 20)), header }, false).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
 fn ramp((ny, nx): (usize, usize)) -> Array2<f32> {
     Array2::from_shape_fn((ny, nx), |(y, x)| (y * nx + x) as f32 / (ny * nx) as f32)
 }
@@ -99,7 +113,8 @@ fn the_json_has_these_keys_and_null_for_what_is_not_there() {
     let tile = report["tiles"][0].as_object().unwrap();
     let mut expected =
         "path shape num_pixels num_nan num_infinite min max mean rms_noise peak_flux dynamic_range median \
-                    mad_sigma sum pb_path pb_num_pixels pb_response_min pb_response_max pb_response_mean \
+                    mad_sigma sum ra_center_deg dec_center_deg cdelt_ra_deg cdelt_dec_deg frame projection \
+                    wcs_warning pb_path pb_num_pixels pb_response_min pb_response_max pb_response_mean \
                     pb_response_median pb_fraction_above_cut backend"
             .split_whitespace()
             .collect::<Vec<_>>();
@@ -108,7 +123,9 @@ fn the_json_has_these_keys_and_null_for_what_is_not_there() {
     keys.sort();
     assert_eq!(keys, expected);
     assert_eq!((&tile["num_pixels"], &tile["num_nan"], &tile["sum"]), (&0.into(), &12.into(), &0.0.into()));
-    for name in ["min", "mean", "median", "mad_sigma", "dynamic_range", "pb_path", "pb_response_min"] {
+    for name in
+        ["min", "mean", "median", "mad_sigma", "dynamic_range", "pb_path", "pb_response_min", "frame", "wcs_warning"]
+    {
         assert!(tile[name].is_null(), "{name} is {}", tile[name]);
     }
 }
@@ -210,7 +227,7 @@ fn csv_has_the_numbers_of_the_json() {
     let text = stdout(ends(0, &[arguments.as_slice(), &["--format", "csv"]].concat()));
     let mut reader = csv::Reader::from_reader(text.as_bytes());
     let heads = reader.headers().unwrap().clone();
-    assert_eq!(heads.len(), 23);
+    assert_eq!(heads.len(), 30);
     let rows: Vec<csv::StringRecord> = reader.records().map(Result::unwrap).collect();
     assert_eq!(rows.len(), 2);
     for (row, tile) in rows.iter().zip(tiles.as_array().unwrap()) {
@@ -240,6 +257,53 @@ fn the_text_is_an_aligned_line_a_tile() {
     assert!(lines.iter().all(|line| line.chars().count() == lines[0].chars().count()), "{text}");
     assert!(lines[2].contains("192 x 192") && lines[2].contains("13.4599") && lines[2].contains("0.0537843"), "{text}");
     assert!(!lines[0].contains("PB"));
+    assert!(lines[0].contains("RA") && lines[2].contains("284.904") && lines[2].contains("-66.3104"), "{text}");
+}
+
+#[test]
+fn the_centre_is_that_of_astropy_in_icrs() {
+    // By astropy: the middle pixel of each, and of the second one its galactic frame taken to ICRS.
+    let dir = tempfile::tempdir().unwrap();
+    let galactic = with_wcs(dir.path(), "galactic.fits", ["GLON-CAR", "GLAT-CAR"]);
+    let report = json(0, &[&fixture("1904-66_SIN.fits"), &galactic, &fixture("compressed_with_nan.fits")]);
+    let tiles = report["tiles"].as_array().unwrap();
+    let expected = [
+        (
+            (284.903_760_549_060_3, -66.310_398_333_955_65),
+            (-0.066_666_666_666_67, 0.066_666_666_666_67),
+            "SIN",
+            "FK5 J2000",
+        ),
+        ((275.790_480_406_492_63, -12.966_900_110_071_709), (-0.001, 0.001), "CAR", "GALACTIC"),
+    ];
+    for (tile, ((ra, dec), (step_ra, step_dec), projection, frame)) in tiles.iter().zip(expected) {
+        let numbers = ["ra_center_deg", "dec_center_deg", "cdelt_ra_deg", "cdelt_dec_deg"];
+        for (name, number) in numbers.into_iter().zip([ra, dec, step_ra, step_dec]) {
+            let off = (tile[name].as_f64().unwrap() - number).abs();
+            assert!(off < 1e-12 * number.abs().max(1.0), "{name} of {}: {}", tile["path"], tile[name]);
+        }
+        assert_eq!((&tile["projection"], &tile["frame"]), (&projection.into(), &frame.into()));
+        assert!(tile["wcs_warning"].is_null());
+    }
+    assert!(
+        tiles[2]["ra_center_deg"].is_null() && tiles[2]["projection"].is_null() && tiles[2]["wcs_warning"].is_null()
+    );
+}
+
+#[test]
+fn a_bad_wcs_is_a_warning_and_the_tile_is_measured() {
+    let dir = tempfile::tempdir().unwrap();
+    let tile = with_wcs(dir.path(), "tnx.fits", ["RA---TNX", "DEC--TNX"]);
+    let output = ends(0, &[&tile, "--json"]);
+    let said = stderr(&output);
+    assert!(said.contains("warning: the projection TNX") && said.contains("tnx.fits"), "{said}");
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let found = &report["tiles"][0];
+    assert_eq!(
+        (&found["num_pixels"], &found["ra_center_deg"], &report["rejected"][0]),
+        (&300.into(), &Value::Null, &Value::Null)
+    );
+    assert!(found["wcs_warning"].as_str().unwrap().contains("TNX"));
 }
 
 #[test]

@@ -40,7 +40,7 @@ pub enum Format {
 
 /// The members of a tile's JSON in the order of the CSV: all but its shape, and what the cache came to, so that the
 /// table is the same with the cache and without.
-const NUMBERS: [&str; 21] = [
+const NUMBERS: [&str; 28] = [
     "content_hash",
     "num_pixels",
     "num_nan",
@@ -54,6 +54,13 @@ const NUMBERS: [&str; 21] = [
     "median",
     "mad_sigma",
     "sum",
+    "ra_center_deg",
+    "dec_center_deg",
+    "cdelt_ra_deg",
+    "cdelt_dec_deg",
+    "frame",
+    "projection",
+    "wcs_warning",
     "pb_path",
     "pb_num_pixels",
     "pb_response_min",
@@ -65,7 +72,7 @@ const NUMBERS: [&str; 21] = [
 ];
 
 /// Heads of the text's columns, and which numbers are in them.
-const SHOWN: [(&str, &str); 12] = [
+const SHOWN: [(&str, &str); 14] = [
     ("pixels", "num_pixels"),
     ("NaN", "num_nan"),
     ("min", "min"),
@@ -75,6 +82,8 @@ const SHOWN: [(&str, &str); 12] = [
     ("median", "median"),
     ("MAD sigma", "mad_sigma"),
     ("peak/rms", "dynamic_range"),
+    ("RA", "ra_center_deg"),
+    ("Dec", "dec_center_deg"),
     ("PB min", "pb_response_min"),
     ("PB max", "pb_response_max"),
     ("PB > cut", "pb_fraction_above_cut"),
@@ -105,6 +114,9 @@ pub fn run(options: &Options, common: &Common) -> crate::Result<Exit> {
     found.rejected.append(&mut done.rejected);
     done.rejected = found.rejected;
     report::rejected(&done.rejected);
+    for refused in done.tiles.iter().filter_map(|tile| tile.sky.as_ref().err()) {
+        tracing::warn!(file = refused.name, help = refused.help, "{}", refused.reason);
+    }
     let tiles: Vec<Map<String, Value>> = done.tiles.iter().map(members).collect();
     match options.format.unwrap_or_default() {
         _ if common.json => print_json(tiles, &done),
@@ -118,6 +130,8 @@ pub fn run(options: &Options, common: &Common) -> crate::Result<Exit> {
 fn members(tile: &TileStats) -> Map<String, Value> {
     let (plane, (ny, nx)) = (&tile.plane, tile.shape);
     let beam = tile.beam.as_ref().map(|beam| &beam.stats);
+    let sky = tile.sky.as_ref().ok().and_then(Option::as_ref);
+    let center = sky.and_then(|sky| sky.center);
     let object = json!({
         "path": tile.path,
         "content_hash": tile.content_hash.to_string(),
@@ -134,6 +148,13 @@ fn members(tile: &TileStats) -> Map<String, Value> {
         "median": plane.median,
         "mad_sigma": plane.mad_sigma,
         "sum": plane.sum,
+        "ra_center_deg": center.map(|center| center.lon_deg()),
+        "dec_center_deg": center.map(|center| center.lat_deg()),
+        "cdelt_ra_deg": sky.map(|sky| sky.increments_deg.0),
+        "cdelt_dec_deg": sky.map(|sky| sky.increments_deg.1),
+        "frame": sky.map(|sky| sky.frame.to_string()),
+        "projection": sky.map(|sky| &sky.projection),
+        "wcs_warning": tile.sky.as_ref().err().map(|refused| &refused.reason),
         "pb_path": tile.beam.as_ref().map(|beam| &beam.path),
         "pb_num_pixels": beam.map(|beam| beam.num_pixels),
         "pb_response_min": beam.map(|beam| beam.pb_response_min),
@@ -177,8 +198,14 @@ fn cell(value: &Value) -> String {
 }
 
 fn print_text(tiles: &[Map<String, Value>]) {
-    let with_beams = tiles.iter().any(|tile| !tile["pb_path"].is_null());
-    let shown: Vec<_> = SHOWN.into_iter().filter(|(_, name)| with_beams || !name.starts_with("pb_")).collect();
+    let is_there = |name: &str| tiles.iter().any(|tile| !tile[name].is_null());
+    let (with_beams, with_centers) = (is_there("pb_path"), is_there("ra_center_deg"));
+    let is_shown = |name: &str| match name {
+        name if name.starts_with("pb_") => with_beams,
+        name if name.ends_with("_center_deg") => with_centers,
+        _ => true,
+    };
+    let shown: Vec<_> = SHOWN.into_iter().filter(|(_, name)| is_shown(name)).collect();
     let mut rows =
         vec![["tile", "size"].into_iter().chain(shown.iter().map(|(head, _)| *head)).map(String::from).collect()];
     rows.extend(tiles.iter().map(|tile| {
