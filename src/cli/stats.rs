@@ -81,7 +81,8 @@ const SHOWN: [(&str, &str); 12] = [
 /// Runs the command.
 ///
 /// # Errors
-/// If there is no input at all, the options make no sense, or the primary beam they name cannot be read.
+/// If there is no input at all, the options make no sense, the primary beam they name cannot be read, or the graphics card
+/// that was asked for cannot be had or fails.
 pub fn run(options: &Options, common: &Common) -> crate::Result<Exit> {
     if common.json && options.format.is_some() {
         return Err(
@@ -98,7 +99,8 @@ pub fn run(options: &Options, common: &Common) -> crate::Result<Exit> {
     }
     let library =
         tiles::Options { beam: options.pb.clone(), beam_cut: options.pb_cut, memory_budget: common.memory_budget };
-    let mut done = tiles::measure(&found.files, &library)?;
+    let gpu = common.gpu()?;
+    let mut done = tiles::measure(&found.files, &library, gpu.as_ref())?;
     found.rejected.append(&mut done.rejected);
     done.rejected = found.rejected;
     report::rejected(&done.rejected);

@@ -7,11 +7,14 @@ pub mod companion;
 
 use crate::compute::stats::{self, BeamStats, PlaneStats};
 use crate::error::{Error, ErrorKind, Result};
+use crate::gpu::Gpu;
 use crate::ps1::{Rejected, budget};
 use crate::units::ByteSize;
 use crate::{image, interrupt};
+use ndarray::ArrayView2;
 use rayon::prelude::*;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 /// Response above which a primary beam is counted, where nothing else is asked for.
 pub const DEFAULT_BEAM_CUT: f64 = 0.1;
@@ -42,8 +45,8 @@ pub struct TileStats {
     pub plane: PlaneStats,
     /// Where a primary beam is there.
     pub beam: Option<TileBeam>,
-    /// What computed the numbers.
-    pub backend: &'static str,
+    /// What computed the numbers: `cpu`, or `gpu` and the adapter's name.
+    pub backend: String,
 }
 
 /// The numbers of a primary beam.
@@ -66,16 +69,22 @@ pub struct Report {
     pub interrupted: bool,
 }
 
-/// Measures all inputs; what is wrong with one is in the report, and the others are done.
+/// Measures all inputs, on a graphics card if one is given; what is wrong with an input is in the report, and the others
+/// are done.
 ///
 /// # Errors
-/// If the primary beam that the options name cannot be read.
-pub fn measure(inputs: &[PathBuf], options: &Options) -> Result<Report> {
+/// If the primary beam that the options name cannot be read, or the card fails.
+pub fn measure(inputs: &[PathBuf], options: &Options, gpu: Option<&Gpu>) -> Result<Report> {
     let budget_bytes = options.memory_budget.map_or_else(budget::default_bytes, |size| size.0);
-    let mut work = Work { beam: None, beam_cut: options.beam_cut, budget_bytes };
+    let measurer = Measurer { gpu, turn: Mutex::new(()), failed: OnceLock::new() };
+    let mut work = Work { beam: None, beam_cut: options.beam_cut, budget_bytes, measurer };
     if let Some(path) = &options.beam {
         work.check_memory(path)?;
-        work.beam = Some(work.read_beam(path)?);
+        let beam = work.read_beam(path);
+        if let Some(error) = work.measurer.failed.take() {
+            return Err(error.file(path));
+        }
+        work.beam = Some(beam?);
     }
     let tasks: Vec<Task> = inputs.par_iter().map(|input| work.prepare(input)).collect();
     let mut report = Report::default();
@@ -85,6 +94,9 @@ pub fn measure(inputs: &[PathBuf], options: &Options) -> Result<Report> {
         // No task waits for memory: a thread that waits for a task's sums takes up other tasks, and one of those
         // that waited for memory would keep it from ever giving back its own.
         let found: Vec<Outcome> = batch.par_iter().map(|task| work.run(task)).collect();
+        if let Some(error) = work.measurer.failed.take() {
+            return Err(error);
+        }
         found.into_iter().for_each(|outcome| report.add(outcome));
         rest = later;
     }
@@ -92,10 +104,58 @@ pub fn measure(inputs: &[PathBuf], options: &Options) -> Result<Report> {
 }
 
 /// What all tasks share.
-struct Work {
+struct Work<'g> {
     beam: Option<TileBeam>,
     beam_cut: f64,
     budget_bytes: u64,
+    measurer: Measurer<'g>,
+}
+
+/// Where planes are measured.
+struct Measurer<'g> {
+    gpu: Option<&'g Gpu>,
+    /// One plane at a time is on the card, as its memory is shared; the next ones are read meanwhile.
+    turn: Mutex<()>,
+    /// What ended the run: a card that fails for one tile is trusted with no other.
+    failed: OnceLock<Error>,
+}
+
+impl Measurer<'_> {
+    fn plane(&self, plane: ArrayView2<f32>) -> Result<PlaneStats> {
+        match self.gpu {
+            Some(gpu) => self.on_card(|| stats::measure_on(gpu, plane)),
+            None => Ok(stats::measure(plane)),
+        }
+    }
+
+    fn beam(&self, plane: ArrayView2<f32>, cut: f64) -> Result<BeamStats> {
+        match self.gpu {
+            Some(gpu) => self.on_card(|| stats::measure_beam_on(gpu, plane, cut)),
+            None => Ok(stats::measure_beam(plane, cut)),
+        }
+    }
+
+    /// `work` must not share itself out to other threads: one of those may wait here for its turn.
+    fn on_card<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        // A panic elsewhere leaves nothing half done here.
+        let turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let stopped = || Error::new(ErrorKind::Device, "the graphics card failed");
+        if self.failed.get().is_some() {
+            return Err(stopped());
+        }
+        let done = work();
+        drop(turn);
+        done.map_err(|error| {
+            let told = stopped();
+            // The first one counts.
+            let _ = self.failed.set(error);
+            told
+        })
+    }
+
+    fn backend(&self) -> String {
+        self.gpu.map_or_else(|| "cpu".to_owned(), |gpu| format!("gpu: {}", gpu.adapter().name))
+    }
 }
 
 /// A tile to measure.
@@ -112,7 +172,7 @@ type Outcome = (Result<TileStats, Failure>, Option<Failure>);
 /// A name, and what is wrong with it.
 struct Failure(String, Error);
 
-impl Work {
+impl Work<'_> {
     fn prepare(&self, input: &Path) -> Task {
         let companion = if self.beam.is_none() { companion::find(input) } else { None };
         // What is wrong with a file is told when it is read.
@@ -131,7 +191,7 @@ impl Work {
             Ok(beam) => (beam, None),
             Err(refused) => (None, Some(refused)),
         };
-        (Ok(TileStats { path: name, shape, plane, beam, backend: "cpu" }), refused)
+        (Ok(TileStats { path: name, shape, plane, beam, backend: self.measurer.backend() }), refused)
     }
 
     fn read_plane(&self, input: &Path) -> Result<(PlaneStats, (usize, usize))> {
@@ -139,7 +199,7 @@ impl Work {
         let path = text_of(input)?;
         self.check_memory(path)?;
         let pixels = image::read(path)?.pixels;
-        Ok((stats::measure(pixels.view()), pixels.dim()))
+        Ok((self.measurer.plane(pixels.view())?, pixels.dim()))
     }
 
     /// The beam that is given, or the tile's own.
@@ -163,7 +223,7 @@ impl Work {
     fn read_beam(&self, path: &str) -> Result<TileBeam> {
         interrupt::check()?;
         let pixels = image::read(path)?.pixels;
-        let stats = stats::measure_beam(pixels.view(), self.beam_cut);
+        let stats = self.measurer.beam(pixels.view(), self.beam_cut)?;
         Ok(TileBeam { path: path.to_owned(), shape: pixels.dim(), stats })
     }
 
