@@ -112,7 +112,7 @@ fn the_json_has_these_keys_and_null_for_what_is_not_there() {
     assert_eq!(keys, ["rejected", "tiles"]);
     let tile = report["tiles"][0].as_object().unwrap();
     let mut expected =
-        "path shape num_pixels num_nan num_infinite min max mean rms_noise peak_flux dynamic_range median \
+        "path content_hash cache shape num_pixels num_nan num_infinite min max mean rms_noise peak_flux dynamic_range median \
                     mad_sigma sum ra_center_deg dec_center_deg cdelt_ra_deg cdelt_dec_deg frame projection \
                     wcs_warning pb_path pb_num_pixels pb_response_min pb_response_max pb_response_mean \
                     pb_response_median pb_fraction_above_cut backend"
@@ -227,7 +227,7 @@ fn csv_has_the_numbers_of_the_json() {
     let text = stdout(ends(0, &[arguments.as_slice(), &["--format", "csv"]].concat()));
     let mut reader = csv::Reader::from_reader(text.as_bytes());
     let heads = reader.headers().unwrap().clone();
-    assert_eq!(heads.len(), 30);
+    assert_eq!(heads.len(), 31);
     let rows: Vec<csv::StringRecord> = reader.records().map(Result::unwrap).collect();
     assert_eq!(rows.len(), 2);
     for (row, tile) in rows.iter().zip(tiles.as_array().unwrap()) {
@@ -324,7 +324,53 @@ fn any_number_of_threads_and_any_budget_give_the_same_bytes() {
     assert!(stderr(&refused).contains("--memory-budget 1MiB or more"), "{}", stderr(&refused));
 }
 
+/// An adapter to test on, as `--adapter` takes it; `None` where there is none, which `SKYCACHE_REQUIRE_GPU=1` forbids.
+fn adapter() -> Option<String> {
+    let is_required = std::env::var("SKYCACHE_REQUIRE_GPU").is_ok_and(|value| value == "1");
+    if skycache_gpu::gpu::list().is_empty() {
+        assert!(!is_required, "SKYCACHE_REQUIRE_GPU is set, and there is no adapter");
+        eprintln!("skipped: this machine has no GPU adapter");
+        return None;
+    }
+    Some(std::env::var("SKYCACHE_TEST_ADAPTER").unwrap_or_else(|_| "0".to_owned()))
+}
+
 #[test]
-fn a_graphics_card_is_refused() {
-    assert!(stderr(&ends(2, &[&fixture("m13.fits"), "--backend", "gpu"])).contains("CPU only"));
+fn a_graphics_card_gives_the_numbers_of_the_processor_and_says_so() {
+    let Some(adapter) = adapter() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let tile = write(dir.path(), "x.image.fits", ramp((100, 90)));
+    write(dir.path(), "x.pb.fits", ramp((100, 90)));
+    let tiles = [fixture("1904-66_SIN.fits"), tile];
+    let tiles: Vec<&str> = tiles.iter().map(String::as_str).collect();
+    let by_cpu = json(0, &tiles);
+    let by_gpu = json(0, &[tiles.as_slice(), &["--backend", "gpu", "--adapter", &adapter]].concat());
+    for (found, expected) in by_gpu["tiles"].as_array().unwrap().iter().zip(by_cpu["tiles"].as_array().unwrap()) {
+        assert!(found["backend"].as_str().unwrap().starts_with("gpu: "), "{found}");
+        for (name, expected) in expected.as_object().unwrap().iter().filter(|(name, _)| *name != "backend") {
+            let found = &found[name];
+            let tolerance = match name.as_str() {
+                "mean" | "rms_noise" | "dynamic_range" | "sum" | "pb_response_mean" => 1e-6,
+                _ => 0.0,
+            };
+            match (found.as_f64(), expected.as_f64()) {
+                (Some(found), Some(expected)) => {
+                    assert!((found - expected).abs() <= tolerance * expected.abs(), "{name}: {found}, {expected}");
+                }
+                _ => assert_eq!(found, expected, "{name}"),
+            }
+        }
+    }
+    assert_eq!(by_gpu["tiles"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn a_graphics_card_that_fails_ends_the_run_with_help_and_no_numbers() {
+    let Some(adapter) = adapter() else { return };
+    let card = ["--backend", "gpu", "--adapter", &adapter];
+    let tiles = [fixture("m13.fits"), fixture("1904-66_SIN.fits")];
+    let output = ends(2, &[&[&tiles[0], &tiles[1], "--gpu-memory-budget", "64KiB"], card.as_slice()].concat());
+    assert!(stderr(&output).contains("--gpu-memory-budget") && output.stdout.is_empty(), "{}", stderr(&output));
+    let nobody = ends(2, &[&fixture("m13.fits"), "--backend", "gpu", "--adapter", "no such card"]);
+    assert!(stderr(&nobody).contains("--backend cpu"), "{}", stderr(&nobody));
 }

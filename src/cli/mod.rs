@@ -55,7 +55,7 @@ pub fn main() -> ExitCode {
 
 fn run(args: &Args) -> crate::Result<Exit> {
     args.common.apply()?;
-    if !matches!(args.command, Command::Convolve(_) | Command::Devices) {
+    if !matches!(args.command, Command::Convolve(_) | Command::Stats(_) | Command::Devices) {
         args.common.refuse_gpu()?;
     }
     match &args.command {

@@ -92,7 +92,8 @@ const SHOWN: [(&str, &str); 14] = [
 /// Runs the command.
 ///
 /// # Errors
-/// If there is no input at all, the options make no sense, or the primary beam they name cannot be read.
+/// If there is no input at all, the options make no sense, the primary beam they name cannot be read, or the graphics card
+/// that was asked for cannot be had or fails.
 pub fn run(options: &Options, common: &Common) -> crate::Result<Exit> {
     if common.json && options.format.is_some() {
         return Err(
@@ -109,13 +110,15 @@ pub fn run(options: &Options, common: &Common) -> crate::Result<Exit> {
     }
     let library =
         tiles::Options { beam: options.pb.clone(), beam_cut: options.pb_cut, memory_budget: common.memory_budget };
-    let cache = common.cache()?;
-    let mut done = tiles::measure(&found.files, &library, &cache)?;
+    let (cache, gpu) = (common.cache()?, common.gpu()?);
+    let mut done = tiles::measure(&found.files, &library, &cache, gpu.as_ref())?;
     found.rejected.append(&mut done.rejected);
     done.rejected = found.rejected;
     report::rejected(&done.rejected);
-    for refused in done.tiles.iter().filter_map(|tile| tile.sky.as_ref().err()) {
-        tracing::warn!(file = refused.name, help = refused.help, "{}", refused.reason);
+    for tile in &done.tiles {
+        if let Err(bad) = &tile.sky {
+            tracing::warn!(file = tile.path, help = bad.help, "{}", bad.reason);
+        }
     }
     let tiles: Vec<Map<String, Value>> = done.tiles.iter().map(members).collect();
     match options.format.unwrap_or_default() {

@@ -12,6 +12,8 @@ mod device;
 mod drivers;
 #[cfg(feature = "gpu")]
 mod memory;
+#[cfg(all(test, feature = "gpu"))]
+pub(crate) mod mirror;
 #[cfg(feature = "gpu")]
 mod shader;
 

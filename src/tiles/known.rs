@@ -3,22 +3,26 @@
 //! They are found by the content of the file and, where that is new, by the pixels in it: another header, another
 //! compression or a copy in another format changes no number.
 
+use super::measurer::Measurer;
+use super::sky::{BadSky, TileSky};
 use crate::cache::{Cache, Claim, Content, ContentHash, Found, Key, KeyBuilder, Kind, Lookup, Operation, Origin};
-use crate::compute::stats::{self, BeamStats, PlaneStats};
+use crate::compute::stats::{BeamStats, PlaneStats};
 use crate::error::{Error, ErrorKind, Result};
-use crate::{image, interrupt};
+use crate::image::{self, Image};
+use crate::interrupt;
 use ndarray::ArrayView2;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::time::Instant;
 
-/// Numbers and the shape of the plane that they are of.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+/// What is known of an image: its shape, its numbers, and its place on the sky.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Known<T> {
     /// Rows and columns.
     pub shape: (usize, usize),
     pub numbers: T,
+    pub sky: Result<Option<TileSky>, BadSky>,
 }
 
 /// Numbers that images have.
@@ -30,7 +34,9 @@ pub trait Numbers: Copy + Serialize + DeserializeOwned {
 
     fn key(builder: KeyBuilder, parameters: Self::Parameters) -> KeyBuilder;
 
-    fn measure(pixels: ArrayView2<f32>, parameters: Self::Parameters) -> Self;
+    /// # Errors
+    /// If a graphics card fails.
+    fn measure(measurer: &Measurer, pixels: ArrayView2<f32>, parameters: Self::Parameters) -> Result<Self>;
 }
 
 impl Numbers for PlaneStats {
@@ -41,8 +47,8 @@ impl Numbers for PlaneStats {
         builder
     }
 
-    fn measure(pixels: ArrayView2<f32>, (): ()) -> Self {
-        stats::measure(pixels)
+    fn measure(measurer: &Measurer, pixels: ArrayView2<f32>, (): ()) -> Result<Self> {
+        measurer.plane(pixels)
     }
 }
 
@@ -55,8 +61,8 @@ impl Numbers for BeamStats {
         builder.real("cut", cut)
     }
 
-    fn measure(pixels: ArrayView2<f32>, cut: f64) -> Self {
-        stats::measure_beam(pixels, cut)
+    fn measure(measurer: &Measurer, pixels: ArrayView2<f32>, cut: f64) -> Result<Self> {
+        measurer.beam(pixels, cut)
     }
 }
 
@@ -78,15 +84,19 @@ impl<T: Numbers> Sought<T> {
     ///
     /// # Errors
     /// If the file cannot be read.
-    pub fn look(cache: &Cache, name: &str, parameters: T::Parameters) -> Result<Self> {
+    pub fn look(cache: &Cache, name: &str, parameters: T::Parameters, backend: &str) -> Result<Self> {
         let file = image::input_path(name)?;
         let content = cache.content(&file)?;
         // The HDU is what the name has more than the file.
         let hdu = name.strip_prefix(&*file.to_string_lossy()).unwrap_or(name);
-        let builder = T::key(KeyBuilder::new(T::OPERATION), parameters).text("by", "file").text("hdu", hdu);
-        let key = builder.input("image", &content.hash).finish();
+        let key = Self::builder(parameters, backend).text("hdu", hdu).input("file", &content.hash).finish();
         let found = cache.find(Kind::Stats, &key);
         Ok(Self { name: name.to_owned(), file, content, parameters, key, found })
+    }
+
+    /// Back ends differ in the last digits: each has its own numbers.
+    fn builder(parameters: T::Parameters, backend: &str) -> KeyBuilder {
+        T::key(KeyBuilder::new(T::OPERATION), parameters).text("backend", backend)
     }
 
     /// Takes it on to measure the image, unless another process is at it.
@@ -103,43 +113,44 @@ impl<T: Numbers> Sought<T> {
         }
     }
 
-    /// The numbers that were found, or those of the image, which is read then; counts what came of the search.
+    /// What was found, or what the image shows, which is read then; counts what came of the search.
     ///
     /// # Errors
-    /// If the image cannot be read, or changes while it is.
-    pub fn obtain(&mut self, cache: &Cache, claim: Option<Claim>) -> Result<Known<T>> {
-        if let Some(known) = self.found.value {
+    /// If the image cannot be read, or changes while it is, or a graphics card fails.
+    pub fn obtain(&mut self, cache: &Cache, measurer: &Measurer, claim: Option<Claim>) -> Result<Known<T>> {
+        if let Some(known) = self.found.value.take() {
             cache.count(Kind::Stats, &self.key, &self.found);
             return Ok(known);
         }
         interrupt::check()?;
         let started = Instant::now();
-        let pixels = image::read(&self.name)?.pixels;
+        let Image { pixels, header } = image::read(&self.name)?;
         if !self.content.is_still(&self.file) {
             return Err(Error::new(ErrorKind::Io, "the image changes while it is read")
                 .file(&self.file)
                 .help("run again when it is written"));
         }
-        let shape = pixels.dim();
-        let mut measure = || Known { shape, numbers: T::measure(pixels.view(), self.parameters) };
+        let (shape, sky) = (pixels.dim(), TileSky::of(&header, pixels.dim()).map_err(|error| BadSky::new(&error)));
         if self.found.lookup == Lookup::Off {
-            return Ok(measure());
+            return Ok(Known { shape, numbers: T::measure(measurer, pixels.view(), self.parameters)?, sky });
         }
         let pixel_hash = ContentHash::of_pixels(pixels.view());
-        let builder = T::key(KeyBuilder::new(T::OPERATION), self.parameters).text("by", "pixels");
-        let by_pixels = builder.input("pixels", &pixel_hash).finish();
-        let same_pixels = cache.find::<Known<T>>(Kind::Stats, &by_pixels);
-        let known = same_pixels.value.unwrap_or_else(&mut measure);
-        if same_pixels.lookup == Lookup::Hit {
-            self.found = same_pixels;
-        }
-        cache.count(Kind::Stats, &self.key, &self.found);
+        let by_pixels = Self::builder(self.parameters, &measurer.backend()).input("pixels", &pixel_hash).finish();
+        let same_pixels = cache.find::<T>(Kind::Stats, &by_pixels);
+        let numbers = match same_pixels.value {
+            Some(numbers) => numbers,
+            None => T::measure(measurer, pixels.view(), self.parameters)?,
+        };
         let label = std::path::absolute(&self.file).unwrap_or_else(|_| self.file.clone()).display().to_string();
         let inputs = [self.content.hash];
         let origin = Origin { inputs: &inputs, label: &label, took: started.elapsed(), is_negative: false };
-        if same_pixels.lookup != Lookup::Hit {
-            cache.put(Kind::Stats, &by_pixels, &known, &origin, None);
+        if same_pixels.lookup == Lookup::Hit {
+            self.found = Found { lookup: Lookup::Hit, value: None, saved: same_pixels.saved };
+        } else {
+            cache.put(Kind::Stats, &by_pixels, &numbers, &origin, None);
         }
+        cache.count(Kind::Stats, &self.key, &self.found);
+        let known = Known { shape, numbers, sky };
         cache.put(Kind::Stats, &self.key, &known, &origin, claim);
         Ok(known)
     }

@@ -1,18 +1,25 @@
-//! The numbers of many tiles, each one plane of an image, and of their primary beams.
+//! The numbers of many tiles, each one plane of an image, of their primary beams, and their places on the sky.
 //!
 //! [`crate::compute::stats`] says what the numbers are, [`companion`] which file is a tile's primary beam, `known.rs`
-//! finds numbers in the cache. Which files there are, and how numbers are printed, is left to others.
+//! finds numbers in the cache, `measurer.rs` measures those that are not there. Which files there are, and how numbers
+//! are printed, is left to others.
 
 pub mod companion;
 mod known;
+mod measurer;
+mod sky;
+
+pub use sky::{BadSky, TileSky};
 
 use crate::cache::{Cache, Claim, ContentHash, Lookup};
 use crate::compute::stats::{BeamStats, PlaneStats};
 use crate::error::{Error, ErrorKind, Result};
+use crate::gpu::Gpu;
 use crate::interrupt;
 use crate::ps1::{Rejected, budget};
 use crate::units::ByteSize;
 use known::{Numbers, Sought};
+use measurer::Measurer;
 use rayon::prelude::*;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -51,10 +58,12 @@ pub struct TileStats {
     /// Rows and columns.
     pub shape: (usize, usize),
     pub plane: PlaneStats,
+    /// Where the tile lies on the sky, if its header has a celestial WCS; what is wrong with a bad one.
+    pub sky: Result<Option<TileSky>, BadSky>,
     /// Where a primary beam is there.
     pub beam: Option<TileBeam>,
-    /// What computed the numbers.
-    pub backend: &'static str,
+    /// What computed the numbers: `cpu`, or `gpu` and the adapter's name.
+    pub backend: String,
     /// Whether they were found: a hit if those of the tile and of its primary beam were.
     pub cache: Lookup,
 }
@@ -79,15 +88,21 @@ pub struct Report {
     pub interrupted: bool,
 }
 
-/// Measures all inputs that the cache does not know; what is wrong with one is in the report, and the others are done.
+/// Measures all inputs that the cache does not know, on a graphics card if one is given; what is wrong with an input is
+/// in the report, and the others are done.
 ///
 /// # Errors
-/// If the primary beam that the options name cannot be read.
-pub fn measure(inputs: &[PathBuf], options: &Options, cache: &Cache) -> Result<Report> {
+/// If the primary beam that the options name cannot be read, or the card fails.
+pub fn measure(inputs: &[PathBuf], options: &Options, cache: &Cache, gpu: Option<&Gpu>) -> Result<Report> {
     let budget_bytes = options.memory_budget.map_or_else(budget::default_bytes, |size| size.0);
-    let mut work = Work { cache, beam: None, beam_cut: options.beam_cut, budget_bytes };
+    let measurer = Measurer::new(gpu);
+    let mut work = Work { cache, beam: None, beam_cut: options.beam_cut, budget_bytes, measurer };
     if let Some(path) = &options.beam {
-        work.beam = Some(work.known_beam(path)?);
+        let beam = work.known_beam(path);
+        if let Some(error) = work.measurer.failure() {
+            return Err(error.file(path));
+        }
+        work.beam = Some(beam?);
     }
     let tasks: Vec<Task> = inputs.par_iter().map(|input| work.prepare(input)).collect();
     let mut outcomes: Vec<Option<Outcome>> = Vec::new();
@@ -98,6 +113,9 @@ pub fn measure(inputs: &[PathBuf], options: &Options, cache: &Cache) -> Result<R
         // No task waits for memory: a thread that waits for a task's sums takes up other tasks, and one of those
         // that waited for memory would keep it from ever giving back its own.
         let found: Vec<Option<Outcome>> = batch.par_iter().map(|task| work.run_unless_claimed(task)).collect();
+        if let Some(error) = work.measurer.failure() {
+            return Err(error);
+        }
         for outcome in found {
             if outcome.is_none() {
                 waiting.push(outcomes.len());
@@ -111,6 +129,9 @@ pub fn measure(inputs: &[PathBuf], options: &Options, cache: &Cache) -> Result<R
     for index in waiting {
         outcomes[index] = Some(work.run_after_others(&tasks[index]));
     }
+    if let Some(error) = work.measurer.failure() {
+        return Err(error);
+    }
     let mut report = Report::default();
     outcomes.into_iter().flatten().for_each(|outcome| report.add(outcome));
     Ok(report)
@@ -122,6 +143,7 @@ struct Work<'a> {
     beam: Option<(TileBeam, Lookup)>,
     beam_cut: f64,
     budget_bytes: u64,
+    measurer: Measurer<'a>,
 }
 
 /// A tile to measure.
@@ -155,7 +177,7 @@ impl Work<'_> {
     fn look<T: Numbers>(&self, path: &Path, parameters: T::Parameters) -> Result<Sought<T>, Failure> {
         interrupt::check()
             .and_then(|()| text_of(path))
-            .and_then(|name| Sought::look(self.cache, name, parameters))
+            .and_then(|name| Sought::look(self.cache, name, parameters, &self.measurer.backend()))
             .map_err(|error| Failure::of(path, error))
     }
 
@@ -194,7 +216,7 @@ impl Work<'_> {
 
     fn run(&self, task: &Task, mut plane: Sought<PlaneStats>, claim: Option<Claim>) -> Outcome {
         let failed = |error| Failure(task.name.clone(), Arc::new(error));
-        let known = match self.check_memory(&plane).and_then(|_| plane.obtain(self.cache, claim)) {
+        let known = match self.check_memory(&plane).and_then(|_| plane.obtain(self.cache, &self.measurer, claim)) {
             Ok(known) => known,
             Err(error) => return (Err(failed(error)), None),
         };
@@ -208,8 +230,9 @@ impl Work<'_> {
             content_hash: plane.content.hash,
             shape: known.shape,
             plane: known.numbers,
+            sky: known.sky,
             beam,
-            backend: "cpu",
+            backend: self.measurer.backend(),
             cache: worse(plane.found.lookup, of_beam.unwrap_or(plane.found.lookup)),
         };
         (Ok(tile), refused)
@@ -235,12 +258,12 @@ impl Work<'_> {
     }
 
     fn known_beam(&self, path: &str) -> Result<(TileBeam, Lookup)> {
-        self.obtain_beam(Sought::look(self.cache, path, self.beam_cut)?)
+        self.obtain_beam(Sought::look(self.cache, path, self.beam_cut, &self.measurer.backend())?)
     }
 
     fn obtain_beam(&self, mut sought: Sought<BeamStats>) -> Result<(TileBeam, Lookup)> {
         self.check_memory(&sought)?;
-        let known = sought.obtain(self.cache, None)?;
+        let known = sought.obtain(self.cache, &self.measurer, None)?;
         Ok((TileBeam { path: sought.name, shape: known.shape, stats: known.numbers }, sought.found.lookup))
     }
 

@@ -3,9 +3,10 @@
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::Header;
 use crate::wcs::{Conversion, Frame, SkyLonLat, Wcs};
+use serde::{Deserialize, Serialize};
 
 /// The place of a tile, and the size of its pixels.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TileSky {
     /// The middle of the image in ICRS, whatever the header's frame; `None` beyond the rim of its projection.
     pub center: Option<SkyLonLat>,
@@ -15,6 +16,19 @@ pub struct TileSky {
     pub increments_deg: (f64, f64),
     /// FITS code of the projection.
     pub projection: String,
+}
+
+/// What is wrong with the WCS of a header.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BadSky {
+    pub reason: String,
+    pub help: Option<String>,
+}
+
+impl BadSky {
+    pub(super) fn new(error: &Error) -> Self {
+        Self { reason: error.chain(), help: error.advice().map(String::from) }
+    }
 }
 
 impl TileSky {

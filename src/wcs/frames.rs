@@ -7,10 +7,11 @@
 
 use super::points::{SkyLonLat, wrap_deg};
 use crate::error::{Error, ErrorKind, Result};
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// What longitudes and latitudes are counted in.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Frame {
     /// International Celestial Reference System.

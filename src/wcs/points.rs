@@ -1,6 +1,7 @@
 //! A type for each space: pixels of an image, and directions on the sky.
 
 use crate::error::{Error, ErrorKind, Result};
+use serde::{Deserialize, Serialize};
 
 /// A position among the pixels of an image: (0, 0) is the centre of the first one.
 ///
@@ -51,7 +52,7 @@ impl PixelXy {
 }
 
 /// A direction in degrees: longitude from 0 to below 360, latitude from -90 to 90, in the frame at hand.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SkyLonLat {
     lon_deg: f64,
     lat_deg: f64,

@@ -154,7 +154,7 @@ impl Cuts {
 }
 
 /// The smallest f32 above `level`.
-fn first_above(level: f64) -> f32 {
+pub(super) fn first_above(level: f64) -> f32 {
     let near = level as f32;
     if f64::from(near) > level { near } else { near.next_up() }
 }

@@ -11,7 +11,8 @@
 //! in [`cpu`], gives a [`tally`]: moments, extremes, how many pixels lie between the cuts, and those few that
 //! lie in the narrow intervals. [`select`] finds the order statistics in it and proves them: a sample that
 //! misled is noticed, never believed, and [`keys`] then finds the same numbers by histograms of key prefixes,
-//! in more passes. So results are exact whatever was sampled. Tallies of parts of a plane merge.
+//! in more passes. So results are exact whatever was sampled. Tallies of parts of a plane merge. On a graphics card `gpu`
+//! finds the same numbers its own way.
 //!
 //! # Pixels
 //!
@@ -26,6 +27,10 @@
 
 pub mod cpu;
 pub mod cuts;
+#[cfg(feature = "gpu")]
+pub mod gpu;
+#[cfg(not(feature = "gpu"))]
+mod gpu_absent;
 pub mod keys;
 pub mod reference;
 pub mod sample;
@@ -35,6 +40,10 @@ pub mod tally;
 
 use crate::error::Result;
 use cuts::Cuts;
+#[cfg(feature = "gpu")]
+pub use gpu::{measure_all_on, measure_beam_on, measure_on};
+#[cfg(not(feature = "gpu"))]
+pub use gpu_absent::{measure_all_on, measure_beam_on, measure_on};
 use ndarray::ArrayView2;
 use sample::Sample;
 use select::Order;
@@ -123,13 +132,7 @@ fn measure_sampled(strips: &impl Strips, sample: Sample) -> Result<PlaneStats> {
     }
     let median = middle(strips, &tally, &cuts, Order::ByValue)?;
     let mad = middle(strips, &tally, &cuts, Order::ByDistanceFrom(median))?;
-    let (min, max) = tally.extremes();
-    let peak_flux = max.abs().max(min.abs());
-    let moments = tally.moments(num_pixels);
-    let rms_noise = moments.standard_deviation;
-    let dynamic_range = if rms_noise == 0.0 { 0.0 } else { f64::from(peak_flux) / rms_noise };
-    let (mean, sum, mad_sigma) = (moments.mean, moments.sum, SIGMAS_PER_MAD * mad);
-    Ok(PlaneStats { min, max, mean, rms_noise, peak_flux, dynamic_range, median, mad_sigma, sum, ..counts })
+    Ok(PlaneStats::new(counts, &tally, median, mad))
 }
 
 fn measure_beam_sampled(strips: &impl Strips, cut: f64, sample: Sample) -> Result<BeamStats> {
@@ -139,15 +142,8 @@ fn measure_beam_sampled(strips: &impl Strips, cut: f64, sample: Sample) -> Resul
     if num_pixels == 0 {
         return Ok(BeamStats::EMPTY);
     }
-    let (pb_response_min, pb_response_max) = tally.extremes();
-    Ok(BeamStats {
-        num_pixels,
-        pb_response_min,
-        pb_response_max,
-        pb_response_mean: tally.moments(num_pixels).mean,
-        pb_response_median: middle(strips, &tally, &cuts, Order::ByValue)?,
-        pb_fraction_above_cut: cuts.n_above(&tally, cut) as f64 / num_pixels as f64,
-    })
+    let median = middle(strips, &tally, &cuts, Order::ByValue)?;
+    Ok(BeamStats::new(num_pixels, cuts.n_above(&tally, cut), &tally, median))
 }
 
 /// The median in an order: from the tally if that proves it, else by keys.
@@ -174,6 +170,17 @@ impl PlaneStats {
         mad_sigma: f64::NAN,
         sum: 0.0,
     };
+
+    /// Of pixels, at least one, that were counted and summed.
+    fn new(counts: Self, tally: &Tally, median: f64, mad: f64) -> Self {
+        let (min, max) = tally.extremes();
+        let peak_flux = max.abs().max(min.abs());
+        let moments = tally.moments(counts.num_pixels);
+        let rms_noise = moments.standard_deviation;
+        let dynamic_range = if rms_noise == 0.0 { 0.0 } else { f64::from(peak_flux) / rms_noise };
+        let (mean, sum, mad_sigma) = (moments.mean, moments.sum, SIGMAS_PER_MAD * mad);
+        Self { min, max, mean, rms_noise, peak_flux, dynamic_range, median, mad_sigma, sum, ..counts }
+    }
 }
 
 impl BeamStats {
@@ -186,6 +193,19 @@ impl BeamStats {
         pb_response_median: f64::NAN,
         pb_fraction_above_cut: f64::NAN,
     };
+
+    /// Of pixels, at least one, that were counted and summed.
+    fn new(num_pixels: u64, n_above: u64, tally: &Tally, pb_response_median: f64) -> Self {
+        let (pb_response_min, pb_response_max) = tally.extremes();
+        Self {
+            num_pixels,
+            pb_response_min,
+            pb_response_max,
+            pb_response_mean: tally.moments(num_pixels).mean,
+            pb_response_median,
+            pb_fraction_above_cut: n_above as f64 / num_pixels as f64,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ impl Sample {
     /// # Errors
     /// Those of reading.
     pub fn take(strips: &impl Strips, floor: f32) -> Result<Self> {
-        let places = places(strips.n_px());
+        let places = places(strips.n_px(), usize::MAX);
         let mut sample = Vec::with_capacity(places.len());
         each_checked(strips, |start, pixels| {
             let until = places.partition_point(|place| *place < start + pixels.len());
@@ -84,12 +84,12 @@ fn first_valid(strips: &impl Strips, floor: f32) -> Result<Option<f32>> {
     Ok(found)
 }
 
-/// Ascending places, a power of two near (2 n)^(2/3): sorting them then costs about as much as they
+/// Ascending places, a power of two near (2 n)^(2/3), at most `most`: sorting them then costs about as much as they
 /// leave to be collected.
-fn places(n_px: usize) -> Vec<usize> {
+pub(super) fn places(n_px: usize, most: usize) -> Vec<usize> {
     let n = n_px as u128;
     let mut n_places: u128 = 1;
-    while (2 * n_places).pow(3) <= 4 * n * n {
+    while (2 * n_places).pow(3) <= 4 * n * n && 2 * n_places <= most as u128 {
         n_places *= 2;
     }
     let place = |i: u128| ((i * n + u128::from(scatter(i as u64)) % n) / n_places) as usize;
@@ -112,14 +112,15 @@ mod tests {
     #[test]
     fn every_part_gives_one_pixel_and_no_period_is_met() {
         for n_px in [1, 2, 7, 8, 100, 6240 * 300] {
-            let places = places(n_px);
+            let places = places(n_px, usize::MAX);
             for (i, place) in places.iter().enumerate() {
                 let n = places.len();
                 assert!(place * n < (i + 1) * n_px && (place + 1) * n > i * n_px, "{place} of {n_px}");
             }
         }
-        let places = places(6240 * 6240);
+        let places = places(6240 * 6240, usize::MAX);
         let columns = places.iter().filter(|place| (*place % 6240) % 2 == 0).count();
+        assert_eq!(super::places(6240 * 6240, 1000).len(), 512);
         assert!((columns as f64 / places.len() as f64 - 0.5).abs() < 0.01, "{columns} of {} even", places.len());
     }
 

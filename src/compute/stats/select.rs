@@ -33,7 +33,7 @@ impl Order {
     }
 
     /// The least and the most that pixels from `low` to `high` are ordered by.
-    fn bounds(self, low: f32, high: f32) -> (f64, f64) {
+    pub(super) fn bounds(self, low: f32, high: f32) -> (f64, f64) {
         let (a, b) = (self.of(low), self.of(high));
         match self {
             Self::ByDistanceFrom(centre) if f64::from(low) <= centre && centre <= f64::from(high) => (0.0, a.max(b)),
@@ -254,7 +254,7 @@ fn find(pixels: &[f32], bins: &[u16], wanted: Wanted, order: Order, found: &mut 
 }
 
 /// The values of two ranks among values that stand for as many pixels as their counts say.
-fn nth_of_few(mut values: Vec<(f64, u64)>, mut ranks: [u64; 2]) -> Option<[f64; 2]> {
+pub(super) fn nth_of_few(mut values: Vec<(f64, u64)>, mut ranks: [u64; 2]) -> Option<[f64; 2]> {
     loop {
         let (low, high) = values
             .iter()
