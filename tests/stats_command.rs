@@ -54,6 +54,22 @@ fn with_wcs(dir: &Path, name: &str, ctype: [&str; 2]) -> String {
     path.to_str().unwrap().to_owned()
 }
 
+/// A FITS file of 3 x 2 planes of 4 x 5 px, each of its number.
+fn cube(dir: &Path, name: &str) -> String {
+    let cards = ["SIMPLE  =                    T", "BITPIX  =                  -32", "NAXIS   =                    4"]
+        .into_iter()
+        .map(String::from)
+        .chain([5, 4, 3, 2].iter().enumerate().map(|(i, length)| format!("NAXIS{}  = {length:>20}", i + 1)))
+        .chain(["END".to_owned()]);
+    let mut bytes: Vec<u8> = cards.flat_map(|card| format!("{card:<80}").into_bytes()).collect();
+    bytes.resize(2880, b' ');
+    (0..6).for_each(|plane| (0..20).for_each(|_| bytes.extend((plane as f32).to_be_bytes())));
+    bytes.resize(2 * 2880, 0);
+    let path = dir.join(name);
+    std::fs::write(&path, bytes).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
 fn ramp((ny, nx): (usize, usize)) -> Array2<f32> {
     Array2::from_shape_fn((ny, nx), |(y, x)| (y * nx + x) as f32 / (ny * nx) as f32)
 }
@@ -112,7 +128,7 @@ fn the_json_has_these_keys_and_null_for_what_is_not_there() {
     assert_eq!(keys, ["rejected", "tiles"]);
     let tile = report["tiles"][0].as_object().unwrap();
     let mut expected =
-        "path content_hash cache shape num_pixels num_nan num_infinite min max mean rms_noise peak_flux dynamic_range median \
+        "path content_hash cache shape num_planes plane unit num_pixels num_nan num_infinite min max mean rms_noise peak_flux dynamic_range median \
                     mad_sigma sum ra_center_deg dec_center_deg cdelt_ra_deg cdelt_dec_deg frame projection \
                     wcs_warning pb_path pb_num_pixels pb_response_min pb_response_max pb_response_mean \
                     pb_response_median pb_fraction_above_cut backend"
@@ -227,7 +243,7 @@ fn csv_has_the_numbers_of_the_json() {
     let text = stdout(ends(0, &[arguments.as_slice(), &["--format", "csv"]].concat()));
     let mut reader = csv::Reader::from_reader(text.as_bytes());
     let heads = reader.headers().unwrap().clone();
-    assert_eq!(heads.len(), 31);
+    assert_eq!(heads.len(), 34);
     let rows: Vec<csv::StringRecord> = reader.records().map(Result::unwrap).collect();
     assert_eq!(rows.len(), 2);
     for (row, tile) in rows.iter().zip(tiles.as_array().unwrap()) {
@@ -247,6 +263,43 @@ fn csv_has_the_numbers_of_the_json() {
     assert!(
         stderr(&ends(2, &[&[arguments[0], "--json"], ["--format", "csv"].as_slice()].concat())).contains("--format")
     );
+}
+
+#[test]
+fn ecsv_is_the_csv_below_names_types_and_units() {
+    let arguments = [fixture("1904-66_SIN.fits")];
+    let text = |format| stdout(ends(0, &[&arguments[0], "--format", format]));
+    let (csv, ecsv) = (text("csv"), text("ecsv"));
+    assert!(ecsv.starts_with("# %ECSV 1.0\n# ---\n"));
+    let (described, table): (Vec<&str>, Vec<&str>) = ecsv.lines().partition(|line| line.starts_with('#'));
+    assert_eq!(table, csv.lines().collect::<Vec<_>>());
+    for line in [
+        "# - {name: path, datatype: string}",
+        "# - {name: num_nan, datatype: int64}",
+        "# - {name: ra_center_deg, unit: \"deg\", datatype: float64}",
+        "# - {name: rms_noise, unit: \"Jy/beam\", datatype: float64}",
+    ] {
+        assert!(described.contains(&line), "{line} is not in {described:#?}");
+    }
+    let names = described.iter().filter_map(|line| line.strip_prefix("# - {name: ")?.split(',').next());
+    assert_eq!(names.collect::<Vec<_>>(), table[0].split(',').collect::<Vec<_>>());
+}
+
+#[test]
+fn any_plane_of_a_cube_is_measured_and_the_first_with_a_warning() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = cube(dir.path(), "cube.fits");
+    let sums = |arguments: &[&str]| {
+        let output = ends(0, &[&[path.as_str(), "--json"], arguments].concat());
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        (report["tiles"][0]["mean"].as_f64().unwrap(), stderr(&output).contains("the first was measured"))
+    };
+    assert_eq!(sums(&[]), (0.0, true));
+    for plane in 0..6 {
+        assert_eq!(sums(&["--plane", &plane.to_string()]), (f64::from(plane), false));
+    }
+    let refused = ends(2, &[&path, "--plane", "6"]);
+    assert!(stderr(&refused).contains("there is no plane 6: the image has 6"), "{}", stderr(&refused));
 }
 
 #[test]

@@ -1,4 +1,6 @@
-//! `stats`: the numbers of images as a table, CSV or JSON.
+//! `stats`: the numbers of images as a table, CSV, ECSV or JSON.
+
+mod columns;
 
 use super::args::Common;
 use super::exit::Exit;
@@ -13,13 +15,16 @@ use serde_json::{Map, Value, json};
 #[derive(Debug, clap::Args)]
 pub struct Options {
     /// Images: FITS files, `file.fits[n]`, `file.fits[SCI,1]`, Zarr arrays, directories (searched to any depth for
-    /// both), quoted globs, @list.txt, or - for names on stdin; of more than two axes the first plane
+    /// both), quoted globs, @list.txt, or - for names on stdin
     #[arg(required = true, value_name = "TILE")]
     pub tiles: Vec<String>,
     /// The primary beam of all of them [default: X-beam-0.fits of X-image.fits and X-image-pb.fits, X.pb.fits of
     /// X.image.fits, X.image.pbcor.fits and X.fits, where it is there]
     #[arg(long, value_name = "FILE")]
     pub pb: Option<String>,
+    /// The plane of images with more than two axes, counted from 0, the axis next to y first [default: 0]
+    #[arg(long, value_name = "N")]
+    pub plane: Option<usize>,
     /// Response above which pixels of the primary beam are counted
     #[arg(long, value_name = "RESPONSE", default_value_t = tiles::DEFAULT_BEAM_CUT)]
     pub pb_cut: f64,
@@ -36,40 +41,9 @@ pub enum Format {
     Text,
     /// Comma-separated values, all of them to the last digit
     Csv,
+    /// The same with types and units, as astropy's tables read them
+    Ecsv,
 }
-
-/// The members of a tile's JSON in the order of the CSV: all but its shape, and what the cache came to, so that the
-/// table is the same with the cache and without.
-const NUMBERS: [&str; 28] = [
-    "content_hash",
-    "num_pixels",
-    "num_nan",
-    "num_infinite",
-    "min",
-    "max",
-    "mean",
-    "rms_noise",
-    "peak_flux",
-    "dynamic_range",
-    "median",
-    "mad_sigma",
-    "sum",
-    "ra_center_deg",
-    "dec_center_deg",
-    "cdelt_ra_deg",
-    "cdelt_dec_deg",
-    "frame",
-    "projection",
-    "wcs_warning",
-    "pb_path",
-    "pb_num_pixels",
-    "pb_response_min",
-    "pb_response_max",
-    "pb_response_mean",
-    "pb_response_median",
-    "pb_fraction_above_cut",
-    "backend",
-];
 
 /// Heads of the text's columns, and which numbers are in them.
 const SHOWN: [(&str, &str); 14] = [
@@ -108,8 +82,12 @@ pub fn run(options: &Options, common: &Common) -> crate::Result<Exit> {
     if found.files.is_empty() && found.rejected.is_empty() {
         return Err(Error::new(ErrorKind::Missing, "the lists name no input file").help("name at least one image"));
     }
-    let library =
-        tiles::Options { beam: options.pb.clone(), beam_cut: options.pb_cut, memory_budget: common.memory_budget };
+    let library = tiles::Options {
+        beam: options.pb.clone(),
+        plane: options.plane.unwrap_or(0),
+        beam_cut: options.pb_cut,
+        memory_budget: common.memory_budget,
+    };
     let (cache, gpu) = (common.cache()?, common.gpu()?);
     let mut done = tiles::measure(&found.files, &library, &cache, gpu.as_ref())?;
     found.rejected.append(&mut done.rejected);
@@ -120,17 +98,25 @@ pub fn run(options: &Options, common: &Common) -> crate::Result<Exit> {
             tracing::warn!(file = tile.path, help = bad.help, "{}", bad.reason);
         }
     }
-    let tiles: Vec<Map<String, Value>> = done.tiles.iter().map(members).collect();
+    let n_cubes = done.tiles.iter().filter(|tile| tile.n_planes > 1).count();
+    if n_cubes > 0 && options.plane.is_none() {
+        tracing::warn!(
+            help = "choose another with --plane",
+            "of {n_cubes} images with several planes the first was measured"
+        );
+    }
+    let tiles: Vec<Map<String, Value>> = done.tiles.iter().map(|tile| members(tile, library.plane)).collect();
     match options.format.unwrap_or_default() {
         _ if common.json => print_json(tiles, &done),
         Format::Text => print_text(&tiles),
-        Format::Csv => print_csv(&tiles),
+        Format::Csv => report::line(columns::csv(&tiles).trim_end()),
+        Format::Ecsv => report::line(columns::ecsv(&tiles).trim_end()),
     }
     Ok(Exit::of_run(done.interrupted, done.tiles.len(), done.rejected.len()))
 }
 
 /// A tile as JSON; numbers that are NaN, and those of a primary beam that is not there, are null.
-fn members(tile: &TileStats) -> Map<String, Value> {
+fn members(tile: &TileStats, index: usize) -> Map<String, Value> {
     let (plane, (ny, nx)) = (&tile.plane, tile.shape);
     let beam = tile.beam.as_ref().map(|beam| &beam.stats);
     let sky = tile.sky.as_ref().ok().and_then(Option::as_ref);
@@ -139,6 +125,9 @@ fn members(tile: &TileStats) -> Map<String, Value> {
         "path": tile.path,
         "content_hash": tile.content_hash.to_string(),
         "shape": [ny, nx],
+        "num_planes": tile.n_planes,
+        "plane": index,
+        "unit": tile.unit,
         "num_pixels": plane.num_pixels,
         "num_nan": plane.num_nan,
         "num_infinite": plane.num_infinite,
@@ -179,27 +168,6 @@ fn print_json(tiles: Vec<Map<String, Value>>, done: &Report) {
     report::object(&json!({ "tiles": tiles, "rejected": rejected.collect::<Vec<_>>() }));
 }
 
-fn print_csv(tiles: &[Map<String, Value>]) {
-    let mut writer = csv::WriterBuilder::new().from_writer(Vec::new());
-    let mut write = |record: Vec<String>| writer.write_record(record).expect("rows of one length go into memory");
-    write(["path", "ny", "nx"].into_iter().chain(NUMBERS).map(String::from).collect());
-    for tile in tiles {
-        let sides = [&tile["path"], &tile["shape"][0], &tile["shape"][1]];
-        write(sides.into_iter().chain(NUMBERS.iter().map(|name| &tile[*name])).map(cell).collect());
-    }
-    let bytes = writer.into_inner().expect("memory takes all that is written");
-    report::line(String::from_utf8_lossy(&bytes).trim_end());
-}
-
-/// A value as CSV has it; null is an empty cell.
-fn cell(value: &Value) -> String {
-    match value {
-        Value::Null => String::new(),
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    }
-}
-
 fn print_text(tiles: &[Map<String, Value>]) {
     let is_there = |name: &str| tiles.iter().any(|tile| !tile[name].is_null());
     let (with_beams, with_centers) = (is_there("pb_path"), is_there("ra_center_deg"));
@@ -214,7 +182,7 @@ fn print_text(tiles: &[Map<String, Value>]) {
     rows.extend(tiles.iter().map(|tile| {
         let size = format!("{} x {}", tile["shape"][1], tile["shape"][0]);
         let numbers = shown.iter().map(|(_, name)| short(&tile[*name]));
-        [cell(&tile["path"]), size].into_iter().chain(numbers).collect::<Vec<String>>()
+        [columns::cell(&tile["path"]), size].into_iter().chain(numbers).collect::<Vec<String>>()
     }));
     if !tiles.is_empty() {
         report::table(&rows);

@@ -22,25 +22,34 @@ const STRIP_PIXELS: usize = 1 << 20;
 /// Program and version, as the cards of an output name them.
 pub const PROGRAM: &str = concat!("skycache-gpu ", env!("CARGO_PKG_VERSION"));
 
-/// Reads the image of a FITS file, as [`super::read`] says.
-pub(super) fn read_source(source: &Source) -> Result<Image> {
+/// Reads a plane of a FITS image, as [`super::read_plane`] says.
+pub(super) fn read_source(source: &Source, plane: usize) -> Result<(Image, usize)> {
     let (mut file, info, header) = open(source)?;
     let (ny, nx) = plane_shape(source, &info)?;
+    let (corner, n_planes) = corner_of(source, &info, plane)?;
     let mut pixels = room(source, &mut file, &info)?;
     if matches!(info.bitpix, 64 | -64) {
         // Through f64, as CFITSIO refuses what is beyond the range of f32 where Rust gives infinity.
         #[expect(clippy::cast_possible_truncation, reason = "f32 is the working precision")]
-        for_strips(&mut file, &info, (ny, nx), |strip: &[f64]| {
+        for_strips(&mut file, &info, (ny, nx), &corner, |strip: &[f64]| {
             pixels.extend(strip.iter().map(|&pixel| pixel as f32));
             Ok(())
         })?;
     } else {
         pixels.resize(ny * nx, 0.0);
         let find_missing = info.bitpix > 0 || info.compressed;
-        file.read(&mut vec![1; info.axes.len()], &mut pixels, find_missing)?;
+        file.read(&mut corner.clone(), &mut pixels, find_missing)?;
     }
     let pixels = Array2::from_shape_vec((ny, nx), pixels).expect("as many pixels as the shape says were read");
-    Ok(Image { pixels, header })
+    Ok((Image { pixels, header }, n_planes))
+}
+
+/// The first pixel of a plane as CFITSIO counts, and how many planes there are.
+fn corner_of(source: &Source, info: &ImageInfo, plane: usize) -> Result<(Vec<i64>, usize)> {
+    let lengths: Vec<usize> = info.axes.iter().skip(2).map(|&length| usize::try_from(length).unwrap_or(0)).collect();
+    let (place, n_planes) = super::find_plane(&lengths, plane, &source.path)?;
+    let along = place.into_iter().map(|at| i64::try_from(at).map_or(i64::MAX, |at| at + 1));
+    Ok(([1, 1].into_iter().chain(along).collect(), n_planes))
 }
 
 /// Reads the header alone, as [`super::read_header`] says.
@@ -71,7 +80,8 @@ pub(super) fn read_mask_source(source: &Source) -> Result<(Array2<u32>, Header)>
     let (mut file, info, header) = open(source)?;
     let (ny, nx) = plane_shape(source, &info)?;
     let mut pixels = room(source, &mut file, &info)?;
-    for_strips(&mut file, &info, (ny, nx), |strip: &[f64]| {
+    let (corner, _) = corner_of(source, &info, 0)?;
+    for_strips(&mut file, &info, (ny, nx), &corner, |strip: &[f64]| {
         for &pixel in strip {
             pixels.push(mask_pixel(pixel).map_err(|error| error.file(&source.path))?);
         }
@@ -239,16 +249,17 @@ fn room<T>(source: &Source, file: &mut FitsFile, info: &ImageInfo) -> Result<Vec
     Ok(pixels)
 }
 
-/// Reads the first plane as whole rows, a strip at a time.
+/// Reads the plane that begins at a pixel as whole rows, a strip at a time.
 fn for_strips<T: Pixel>(
     file: &mut FitsFile,
     info: &ImageInfo,
     (ny, nx): (usize, usize),
+    corner: &[i64],
     mut take: impl FnMut(&[T]) -> Result<()>,
 ) -> Result<()> {
     let rows = (STRIP_PIXELS / nx).clamp(1, ny);
     let mut strip = vec![T::MISSING; rows * nx];
-    let mut first = vec![1_i64; info.axes.len()];
+    let mut first = corner.to_vec();
     for row in (0..ny).step_by(rows) {
         let strip = &mut strip[..rows.min(ny - row) * nx];
         first[1] = i64::try_from(row).expect("a row index is below NAXIS2") + 1;

@@ -37,8 +37,33 @@ pub struct Image {
 /// [`ErrorKind::Missing`] without the file, HDU or array; [`ErrorKind::Unsupported`] for other formats and for a
 /// Zarr group; [`ErrorKind::Shape`] for fewer than two axes; [`ErrorKind::Damaged`] for what cannot be decoded.
 pub fn read(input: &str) -> Result<Image> {
+    read_plane(input, 0).map(|(image, _)| image)
+}
+
+/// Reads one plane of an image as [`read`] does, and says how many planes the image has. They are counted from 0 over
+/// all axes but x and y, that next to y first.
+///
+/// # Errors
+/// As [`read`]; [`ErrorKind::Parameter`] for a plane that is not there.
+pub fn read_plane(input: &str, plane: usize) -> Result<(Image, usize)> {
     let source = Source::find(input)?;
-    if source.path.is_dir() { zarr::read(&source.directory()?) } else { fits::read_source(&source) }
+    if source.path.is_dir() { zarr::read(&source.directory()?, plane) } else { fits::read_source(&source, plane) }
+}
+
+/// Where a plane begins along the axes but x and y, that next to y first, and how many planes there are.
+fn find_plane(lengths: &[usize], plane: usize, path: &Path) -> Result<(Vec<usize>, usize)> {
+    let n_planes = lengths.iter().fold(1, |n: usize, length| n.saturating_mul(*length));
+    if plane >= n_planes {
+        let what = format!("there is no plane {plane}: the image has {n_planes}, counted from 0");
+        return Err(Error::new(ErrorKind::Parameter, what).file(path).help("choose a lower --plane"));
+    }
+    let mut rest = plane;
+    let mut place = |length: &usize| {
+        let at = rest % length;
+        rest /= length;
+        at
+    };
+    Ok((lengths.iter().map(&mut place).collect(), n_planes))
 }
 
 /// Reads a mask: as [`read`], but the pixels are whole numbers from 0 to 2^32 - 1, exactly.

@@ -85,13 +85,13 @@ pub fn write_group(dir: &Path) -> Result<()> {
     write_file(&metadata, group.to_string().as_bytes(), true)
 }
 
-/// Reads the first plane of an array, as [`super::read`] says.
-pub(super) fn read(dir: &Path) -> Result<Image> {
+/// Reads a plane of an array, as [`super::read_plane`] says.
+pub(super) fn read(dir: &Path, plane: usize) -> Result<(Image, usize)> {
     let array = open(dir)?;
-    let (shape, subset) = first_plane(dir, &array)?;
+    let (shape, subset, n_planes) = find_plane(dir, &array, plane)?;
     let pixels = numbers(dir, &array, &subset)?;
     let pixels = Array2::from_shape_vec(shape, pixels).expect("the plane has as many pixels as its shape says");
-    Ok(Image { pixels, header: read_header(dir, &array)? })
+    Ok((Image { pixels, header: read_header(dir, &array)? }, n_planes))
 }
 
 /// Reads the header alone, as [`super::read_header`] says.
@@ -102,7 +102,7 @@ pub(super) fn header(dir: &Path) -> Result<Header> {
 /// The most memory that [`read`] takes, but for the chunks in hand, as [`super::read_bytes`] says.
 pub(super) fn read_bytes(dir: &Path) -> Result<u64> {
     let array = open(dir)?;
-    let ((ny, nx), _) = first_plane(dir, &array)?;
+    let ((ny, nx), ..) = find_plane(dir, &array, 0)?;
     let stored = array.data_type().fixed_size().unwrap_or(size_of::<f64>());
     // Elements come as bytes, as numbers of their type, and as f32.
     let bytes_a_pixel = 2 * stored as u64 + size_of::<f32>() as u64;
@@ -112,7 +112,7 @@ pub(super) fn read_bytes(dir: &Path) -> Result<u64> {
 /// Reads a mask, as [`super::read_mask`] says.
 pub(super) fn read_mask(dir: &Path) -> Result<(Array2<u32>, Header)> {
     let array = open(dir)?;
-    let (shape, subset) = first_plane(dir, &array)?;
+    let (shape, subset, _) = find_plane(dir, &array, 0)?;
     let pixels = mask_numbers(dir, &array, &subset)?;
     let pixels = Array2::from_shape_vec(shape, pixels).expect("the plane has as many pixels as its shape says");
     Ok((pixels, read_header(dir, &array)?))
@@ -191,15 +191,17 @@ fn open_store(dir: &Path) -> Result<Store> {
     Array::open(Arc::new(store), "/").map_err(|cause| refused("its metadata cannot be used").cause(cause))
 }
 
-/// Shape and place of the first plane: the last two axes are y and x.
-fn first_plane(dir: &Path, array: &Store) -> Result<((usize, usize), ArraySubset)> {
+/// Shape and place of a plane, and how many there are: the last two axes are y and x.
+fn find_plane(dir: &Path, array: &Store, plane: usize) -> Result<((usize, usize), ArraySubset, usize)> {
     let shape = array.shape();
     let lengths: Option<Vec<usize>> = shape.iter().map(|&length| usize::try_from(length).ok()).collect();
     match lengths.as_deref() {
         Some([front @ .., ny, nx]) if *ny > 0 && *nx > 0 && !front.contains(&0) && ny.checked_mul(*nx).is_some() => {
-            let mut ranges = vec![0..1; front.len()];
+            let nearest_first: Vec<usize> = front.iter().rev().copied().collect();
+            let (place, n_planes) = super::find_plane(&nearest_first, plane, dir)?;
+            let mut ranges: Vec<_> = place.iter().rev().map(|&at| at as u64..at as u64 + 1).collect();
             ranges.extend([0..*ny as u64, 0..*nx as u64]);
-            Ok(((*ny, *nx), ArraySubset::new_with_ranges(&ranges)))
+            Ok(((*ny, *nx), ArraySubset::new_with_ranges(&ranges), n_planes))
         }
         _ => {
             let text = format!("the array's shape is {shape:?}, expected two axes or more and no empty one");

@@ -21,12 +21,18 @@ use std::time::Instant;
 pub struct Known<T> {
     /// Rows and columns.
     pub shape: (usize, usize),
+    /// Planes that the image has; one of them was measured.
+    pub n_planes: usize,
+    /// BUNIT of the header.
+    pub unit: Option<String>,
     pub numbers: T,
     pub sky: Result<Option<TileSky>, BadSky>,
 }
 
 /// Numbers that images have.
 pub trait Numbers: Copy + Serialize + DeserializeOwned {
+    /// Whether an image of one plane has it in place of any other plane.
+    const SHARES_PLANE: bool;
     /// What their measuring depends on beside the pixels.
     type Parameters: Copy + Send + Sync;
     /// Raise the version when the same pixels give other numbers.
@@ -40,6 +46,7 @@ pub trait Numbers: Copy + Serialize + DeserializeOwned {
 }
 
 impl Numbers for PlaneStats {
+    const SHARES_PLANE: bool = false;
     type Parameters = ();
     const OPERATION: Operation = Operation { name: "statistics of a plane", version: 1 };
 
@@ -53,6 +60,8 @@ impl Numbers for PlaneStats {
 }
 
 impl Numbers for BeamStats {
+    /// The response of one plane is that of all channels where no other is given.
+    const SHARES_PLANE: bool = true;
     /// The response above which pixels are counted.
     type Parameters = f64;
     const OPERATION: Operation = Operation { name: "statistics of a primary beam", version: 1 };
@@ -73,6 +82,8 @@ pub struct Sought<T: Numbers> {
     pub name: String,
     file: PathBuf,
     pub content: Content,
+    /// Which plane of the image; of a primary beam with one plane, that.
+    plane: usize,
     parameters: T::Parameters,
     key: Key,
     /// What the cache says.
@@ -84,14 +95,15 @@ impl<T: Numbers> Sought<T> {
     ///
     /// # Errors
     /// If the file cannot be read.
-    pub fn look(cache: &Cache, name: &str, parameters: T::Parameters, backend: &str) -> Result<Self> {
+    pub fn look(cache: &Cache, name: &str, plane: usize, parameters: T::Parameters, backend: &str) -> Result<Self> {
         let file = image::input_path(name)?;
         let content = cache.content(&file)?;
         // The HDU is what the name has more than the file.
         let hdu = name.strip_prefix(&*file.to_string_lossy()).unwrap_or(name);
-        let key = Self::builder(parameters, backend).text("hdu", hdu).input("file", &content.hash).finish();
+        let builder = Self::builder(parameters, backend).text("hdu", hdu).count("plane", plane as u64);
+        let key = builder.input("file", &content.hash).finish();
         let found = cache.find(Kind::Stats, &key);
-        Ok(Self { name: name.to_owned(), file, content, parameters, key, found })
+        Ok(Self { name: name.to_owned(), file, content, plane, parameters, key, found })
     }
 
     /// Back ends differ in the last digits: each has its own numbers.
@@ -124,15 +136,17 @@ impl<T: Numbers> Sought<T> {
         }
         interrupt::check()?;
         let started = Instant::now();
-        let Image { pixels, header } = image::read(&self.name)?;
+        let (Image { pixels, header }, n_planes) = self.read()?;
         if !self.content.is_still(&self.file) {
             return Err(Error::new(ErrorKind::Io, "the image changes while it is read")
                 .file(&self.file)
                 .help("run again when it is written"));
         }
+        let unit = header.text("BUNIT").ok().flatten();
         let (shape, sky) = (pixels.dim(), TileSky::of(&header, pixels.dim()).map_err(|error| BadSky::new(&error)));
         if self.found.lookup == Lookup::Off {
-            return Ok(Known { shape, numbers: T::measure(measurer, pixels.view(), self.parameters)?, sky });
+            let numbers = T::measure(measurer, pixels.view(), self.parameters)?;
+            return Ok(Known { shape, n_planes, unit, numbers, sky });
         }
         let pixel_hash = ContentHash::of_pixels(pixels.view());
         let by_pixels = Self::builder(self.parameters, &measurer.backend()).input("pixels", &pixel_hash).finish();
@@ -150,9 +164,18 @@ impl<T: Numbers> Sought<T> {
             cache.put(Kind::Stats, &by_pixels, &numbers, &origin, None);
         }
         cache.count(Kind::Stats, &self.key, &self.found);
-        let known = Known { shape, numbers, sky };
+        let known = Known { shape, n_planes, unit, numbers, sky };
         cache.put(Kind::Stats, &self.key, &known, &origin, claim);
         Ok(known)
+    }
+
+    fn read(&self) -> Result<(Image, usize)> {
+        match image::read_plane(&self.name, self.plane) {
+            Err(error) if T::SHARES_PLANE && error.kind() == ErrorKind::Parameter => {
+                image::read_plane(&self.name, 0).and_then(|read| if read.1 == 1 { Ok(read) } else { Err(error) })
+            }
+            read => read,
+        }
     }
 
     /// The most memory that reading the image takes; none where its numbers were found.

@@ -42,6 +42,8 @@ const WAIT_STEP: Duration = Duration::from_millis(10);
 pub struct Options {
     /// The primary beam of all tiles, as [`image::read`] takes it; without it each tile's companion by name.
     pub beam: Option<String>,
+    /// Which plane of images with more than two axes, as [`image::read_plane`](crate::image::read_plane) counts.
+    pub plane: usize,
     /// Response for [`BeamStats::pb_fraction_above_cut`].
     pub beam_cut: f64,
     /// Bytes of files and planes in memory at once; half of what is free without it.
@@ -57,6 +59,10 @@ pub struct TileStats {
     pub content_hash: ContentHash,
     /// Rows and columns.
     pub shape: (usize, usize),
+    /// Planes that the image has; one of them was measured.
+    pub n_planes: usize,
+    /// Unit of the pixels, as the header has it.
+    pub unit: Option<String>,
     pub plane: PlaneStats,
     /// Where the tile lies on the sky, if its header has a celestial WCS; what is wrong with a bad one.
     pub sky: Result<Option<TileSky>, BadSky>,
@@ -96,7 +102,8 @@ pub struct Report {
 pub fn measure(inputs: &[PathBuf], options: &Options, cache: &Cache, gpu: Option<&Gpu>) -> Result<Report> {
     let budget_bytes = options.memory_budget.map_or_else(budget::default_bytes, |size| size.0);
     let measurer = Measurer::new(gpu);
-    let mut work = Work { cache, beam: None, beam_cut: options.beam_cut, budget_bytes, measurer };
+    let (plane, beam_cut) = (options.plane, options.beam_cut);
+    let mut work = Work { cache, plane, beam: None, beam_cut, budget_bytes, measurer };
     if let Some(path) = &options.beam {
         let beam = work.known_beam(path);
         if let Some(error) = work.measurer.failure() {
@@ -140,6 +147,7 @@ pub fn measure(inputs: &[PathBuf], options: &Options, cache: &Cache, gpu: Option
 /// What all tasks share.
 struct Work<'a> {
     cache: &'a Cache,
+    plane: usize,
     beam: Option<(TileBeam, Lookup)>,
     beam_cut: f64,
     budget_bytes: u64,
@@ -177,7 +185,7 @@ impl Work<'_> {
     fn look<T: Numbers>(&self, path: &Path, parameters: T::Parameters) -> Result<Sought<T>, Failure> {
         interrupt::check()
             .and_then(|()| text_of(path))
-            .and_then(|name| Sought::look(self.cache, name, parameters, &self.measurer.backend()))
+            .and_then(|name| Sought::look(self.cache, name, self.plane, parameters, &self.measurer.backend()))
             .map_err(|error| Failure::of(path, error))
     }
 
@@ -229,6 +237,8 @@ impl Work<'_> {
             path: task.name.clone(),
             content_hash: plane.content.hash,
             shape: known.shape,
+            n_planes: known.n_planes,
+            unit: known.unit,
             plane: known.numbers,
             sky: known.sky,
             beam,
@@ -258,7 +268,7 @@ impl Work<'_> {
     }
 
     fn known_beam(&self, path: &str) -> Result<(TileBeam, Lookup)> {
-        self.obtain_beam(Sought::look(self.cache, path, self.beam_cut, &self.measurer.backend())?)
+        self.obtain_beam(Sought::look(self.cache, path, self.plane, self.beam_cut, &self.measurer.backend())?)
     }
 
     fn obtain_beam(&self, mut sought: Sought<BeamStats>) -> Result<(TileBeam, Lookup)> {
