@@ -53,7 +53,7 @@ pub fn main() -> ExitCode {
 
 fn run(args: &Args) -> crate::Result<Exit> {
     args.common.apply()?;
-    if !matches!(args.command, Command::Convolve(_) | Command::Devices) {
+    if !matches!(args.command, Command::Convolve(_) | Command::Devices | Command::Ps1(_) | Command::Demo(_)) {
         args.common.refuse_gpu()?;
     }
     match &args.command {

@@ -1,12 +1,15 @@
 //! Buffers on the device, under a budget; what goes up, and what comes back.
 
 use super::device::Gpu;
+use super::shader::Pass;
+use super::traffic::Traffic;
 use crate::error::{Error, ErrorKind, Result};
 use crate::units::ByteSize;
 use bytemuck::{NoUninit, Pod};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, channel};
+use std::time::Instant;
 
 /// What is allocated on a device, and what may be.
 #[derive(Debug)]
@@ -57,20 +60,41 @@ impl Drop for Buffer {
     }
 }
 
-/// Memory of the host that copies from the device arrive in; one at a time.
-#[derive(Debug)]
-pub struct Staging(Buffer);
+/// Memory of the host that copies from the device arrive in, one at a time; a clone is the same memory.
+#[derive(Clone, Debug)]
+pub struct Staging(Arc<Buffer>);
+
+impl Staging {
+    pub fn bytes(&self) -> u64 {
+        self.0.bytes()
+    }
+
+    /// Whether no copy is on its way to it.
+    pub fn is_free(&self) -> bool {
+        Arc::strong_count(&self.0) == 1
+    }
+}
 
 /// A copy from the device that is under way.
 #[derive(Debug)]
 pub struct Download<'a> {
     gpu: &'a Gpu,
-    staging: &'a Staging,
+    staging: Staging,
+    bytes: usize,
     submission: wgpu::SubmissionIndex,
     mapped: Receiver<std::result::Result<(), wgpu::BufferAsyncError>>,
+    /// Whether the device's times stand behind the bytes.
+    is_timed: bool,
 }
 
 const COPY_BACK: &str = "copy from the device";
+
+/// Before the shaders, after them, after the copy.
+const STAMPS: u32 = 3;
+const STAMP_BYTES: u64 = size_of::<u64>() as u64;
+
+/// Bytes that [`Gpu::submit_and_fetch`] needs behind the results, aligned for what comes before.
+pub const STAMPS_BYTES: u64 = (STAMPS as u64 + 1) * STAMP_BYTES;
 
 impl Download<'_> {
     /// Waits for the copy, and for nothing that was submitted after it; puts it at `to`, which it must fill.
@@ -78,17 +102,78 @@ impl Download<'_> {
     /// # Errors
     /// [`ErrorKind::Device`] if the device is lost.
     pub fn finish<T: Pod>(self, to: &mut [T]) -> Result<()> {
-        self.gpu.wait_for(COPY_BACK, Some(self.submission))?;
+        self.finish_with(|values: &[T]| to.copy_from_slice(values))
+    }
+
+    /// Waits for the copy, and for nothing that was submitted after it; gives the values where they arrived.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Device`] if the device is lost.
+    pub fn finish_with<T: Pod, R>(self, work: impl FnOnce(&[T]) -> R) -> Result<R> {
+        let gpu = self.gpu;
         let failed = |cause: String| {
-            Error::new(ErrorKind::Device, format!("cannot {COPY_BACK} {}", self.gpu.adapter.name)).cause(cause)
+            Error::new(ErrorKind::Device, format!("cannot {COPY_BACK} {}", gpu.adapter.name))
+                .cause(cause)
+                .help("run again, or use --backend cpu")
         };
+        let start = Instant::now();
+        gpu.wait_for(COPY_BACK, Some(self.submission.clone()))?;
         self.mapped.recv().map_err(|cause| failed(cause.to_string()))?.map_err(|cause| failed(cause.to_string()))?;
+        gpu.counters.add(|traffic| traffic.wait_seconds += start.elapsed().as_secs_f64());
         let raw = &self.staging.0.raw;
-        let view = raw.get_mapped_range(..size_of_val(to) as u64).map_err(|cause| failed(cause.to_string()))?;
-        bytemuck::cast_slice_mut(to).copy_from_slice(&view);
-        drop(view);
-        raw.unmap();
-        Ok(())
+        let view = raw.get_mapped_range(..).map_err(|cause| failed(cause.to_string()))?;
+        if self.is_timed {
+            let at = stamps_after(self.bytes as u64) as usize;
+            book(gpu, bytemuck::pod_collect_to_vec(&view[at..at + (u64::from(STAMPS) * STAMP_BYTES) as usize]));
+        }
+        let values = bytemuck::try_cast_slice(&view[..self.bytes]).map_err(|cause| failed(cause.to_string()))?;
+        Ok(work(values))
+    }
+}
+
+impl Drop for Download<'_> {
+    /// The memory can be used again, whether anybody looked at what arrived or not.
+    fn drop(&mut self) {
+        self.staging.0.raw.unmap();
+    }
+}
+
+fn stamps_after(bytes: u64) -> u64 {
+    bytes.next_multiple_of(STAMP_BYTES)
+}
+
+/// Adds what the device's clock says to the account.
+fn book(gpu: &Gpu, ticks: Vec<u64>) {
+    let seconds =
+        |from: u64, to: u64| to.saturating_sub(from) as f64 * 1e-9 * f64::from(gpu.queue.get_timestamp_period());
+    gpu.counters.add(|traffic| {
+        *traffic.shaders_seconds.get_or_insert(0.0) += seconds(ticks[0], ticks[1]);
+        *traffic.download_seconds.get_or_insert(0.0) += seconds(ticks[1], ticks[2]);
+    });
+}
+
+/// What is written to a buffer, part by part, straight into the memory that the driver copies from.
+pub struct Parts {
+    view: wgpu::QueueWriteBufferView,
+    at: usize,
+}
+
+impl Parts {
+    /// Appends values.
+    pub fn push<T: NoUninit>(&mut self, values: &[T]) {
+        let bytes: &[u8] = bytemuck::cast_slice(values);
+        self.next(bytes.len()).copy_from_slice(bytes);
+    }
+
+    /// Appends `n` bytes of zero.
+    pub fn zeros(&mut self, n: usize) {
+        self.next(n).fill(0);
+    }
+
+    fn next(&mut self, n: usize) -> wgpu::WriteOnly<'_, [u8]> {
+        let start = self.at;
+        self.at += n;
+        self.view.slice(start..self.at)
     }
 }
 
@@ -137,7 +222,42 @@ impl Gpu {
     /// # Errors
     /// [`ErrorKind::Device`] if they do not fit, or the device is lost.
     pub fn upload<T: NoUninit>(&self, to: &Buffer, offset: u64, values: &[T]) -> Result<()> {
-        self.checked("copy to the device", || self.queue.write_buffer(&to.raw, offset, bytemuck::cast_slice(values)))
+        self.checked("copy to the device", || {
+            self.count_upload(size_of_val(values) as u64, || {
+                self.queue.write_buffer(&to.raw, offset, bytemuck::cast_slice(values));
+            });
+        })
+    }
+
+    /// Fills the first bytes of a buffer, at least four; `write` must append exactly so many. Done before what is
+    /// submitted next.
+    ///
+    /// # Errors
+    /// As [`Gpu::upload`]; [`ErrorKind::Memory`] if there is no memory to copy from.
+    pub fn upload_parts(&self, to: &Buffer, bytes: u64, write: impl FnOnce(&mut Parts)) -> Result<()> {
+        let doing = "copy to the device";
+        let size = std::num::NonZeroU64::new(bytes).ok_or_else(|| Error::new(ErrorKind::Shape, "nothing to upload"))?;
+        let view = self.checked(doing, || self.queue.write_buffer_with(&to.raw, 0, size))?;
+        let view = view.ok_or_else(|| {
+            Error::new(ErrorKind::Memory, format!("cannot {doing} {}", self.adapter.name))
+                .cause("there is no memory to copy from")
+        })?;
+        self.checked(doing, || {
+            self.count_upload(bytes, || {
+                let mut parts = Parts { view, at: 0 };
+                write(&mut parts);
+                debug_assert_eq!(parts.at as u64, bytes);
+            });
+        })
+    }
+
+    fn count_upload(&self, bytes: u64, work: impl FnOnce()) {
+        let start = Instant::now();
+        work();
+        self.counters.add(|traffic| {
+            traffic.bytes_up += bytes;
+            traffic.upload_seconds += start.elapsed().as_secs_f64();
+        });
     }
 
     /// The values of a part of a buffer, `n` of them from byte `offset` on, once all work before is done.
@@ -157,7 +277,7 @@ impl Gpu {
     /// As [`Gpu::buffer`].
     pub fn staging(&self, bytes: u64) -> Result<Staging> {
         use wgpu::BufferUsages as Usage;
-        self.allocate("readback", bytes, Usage::MAP_READ | Usage::COPY_DST).map(Staging)
+        self.allocate("readback", bytes, Usage::MAP_READ | Usage::COPY_DST).map(|buffer| Staging(Arc::new(buffer)))
     }
 
     /// Begins to copy a part of a buffer, once all that was submitted is done; what is submitted later does not hold it
@@ -165,29 +285,83 @@ impl Gpu {
     ///
     /// # Errors
     /// [`ErrorKind::Device`] if that part is not there, or the device is lost.
-    pub fn begin_download<'a>(
-        &'a self,
-        from: &Buffer,
-        offset: u64,
-        to: &'a Staging,
-        bytes: usize,
-    ) -> Result<Download<'a>> {
+    pub fn begin_download(&self, from: &Buffer, offset: u64, to: &Staging, bytes: usize) -> Result<Download<'_>> {
         let submission = self.checked(COPY_BACK, || {
             let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
             encoder.copy_buffer_to_buffer(&from.raw, offset, &to.0.raw, 0, bytes as u64);
             self.queue.submit([encoder.finish()])
         })?;
+        Ok(self.download_of(submission, to, bytes, false))
+    }
+
+    /// Submits the passes and begins to copy the first `bytes` of a buffer that they write, all of it timed where the
+    /// device can: [`Gpu::traffic`] has the sums. `to` needs [`STAMPS_BYTES`] more than the bytes.
+    ///
+    /// # Errors
+    /// As [`Gpu::submit`], and [`Gpu::begin_download`].
+    pub fn submit_and_fetch(
+        &self,
+        doing: &str,
+        passes: &[Pass],
+        from: &Buffer,
+        to: &Staging,
+        bytes: usize,
+    ) -> Result<Download<'_>> {
+        let description =
+            wgpu::QuerySetDescriptor { label: Some(doing), ty: wgpu::QueryType::Timestamp, count: STAMPS };
+        let clock = match self.times_commands() {
+            true => Some((self.checked(doing, || self.device.create_query_set(&description))?, self.query_buffer(3)?)),
+            false => None,
+        };
+        let stamp = |encoder: &mut wgpu::CommandEncoder, index: u32| {
+            if let Some((queries, _)) = &clock {
+                encoder.write_timestamp(queries, index);
+            }
+        };
+        let submission = self.submit_with(doing, passes, |encoder, compute| {
+            stamp(encoder, 0);
+            compute(encoder);
+            stamp(encoder, 1);
+            encoder.copy_buffer_to_buffer(&from.raw, 0, &to.0.raw, 0, bytes as u64);
+            stamp(encoder, 2);
+            if let Some((queries, stamps)) = &clock {
+                encoder.resolve_query_set(queries, 0..STAMPS, &stamps.raw, 0);
+                let behind = stamps_after(bytes as u64);
+                encoder.copy_buffer_to_buffer(&stamps.raw, 0, &to.0.raw, behind, u64::from(STAMPS) * STAMP_BYTES);
+            }
+        })?;
+        Ok(self.download_of(submission, to, bytes, clock.is_some()))
+    }
+
+    fn download_of(
+        &self,
+        submission: wgpu::SubmissionIndex,
+        to: &Staging,
+        bytes: usize,
+        is_timed: bool,
+    ) -> Download<'_> {
         let (sender, mapped) = channel();
         to.0.raw.map_async(wgpu::MapMode::Read, .., move |outcome| {
             // Nobody may be waiting any more.
             let _ = sender.send(outcome);
         });
-        Ok(Download { gpu: self, staging: to, submission, mapped })
+        self.counters.add(|traffic| traffic.bytes_down += bytes as u64);
+        Download { gpu: self, staging: to.clone(), bytes, submission, mapped, is_timed }
+    }
+
+    /// What went up and came down so far, and what was waited for.
+    pub fn traffic(&self) -> Traffic {
+        self.counters.get()
     }
 
     /// What of the budget is left.
     pub fn memory_left_bytes(&self) -> u64 {
         self.account.budget_bytes.saturating_sub(self.account.used_bytes.load(Relaxed))
+    }
+
+    /// The most bytes that may be allocated.
+    pub fn memory_budget_bytes(&self) -> u64 {
+        self.account.budget_bytes
     }
 
     /// The most bytes that were allocated at any time.

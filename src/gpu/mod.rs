@@ -13,7 +13,11 @@ mod drivers;
 #[cfg(feature = "gpu")]
 mod memory;
 #[cfg(feature = "gpu")]
+mod pipeline_cache;
+pub mod select;
+#[cfg(feature = "gpu")]
 mod shader;
+mod traffic;
 
 #[cfg(not(feature = "gpu"))]
 mod absent;
@@ -21,10 +25,11 @@ mod absent;
 pub use absent::{Gpu, list};
 
 pub use adapter::{Adapter, Choice};
+pub use traffic::Traffic;
 #[cfg(feature = "gpu")]
 pub use {
     device::{Gpu, Timed},
     drivers::list,
-    memory::{Buffer, Download, Staging},
+    memory::{Buffer, Download, Parts, STAMPS_BYTES, Staging},
     shader::{Binding, Pass, Shader},
 };
