@@ -61,9 +61,10 @@ fn card_line(card: &CardFigures) {
     let CardFigures { adapter, traffic, peak_memory_bytes, .. } = card;
     let timed = |seconds: Option<f64>| seconds.map_or_else(|| "not timed".to_owned(), |s| format!("{s:.2} s"));
     report::line(&format!(
-        "{adapter}: {} up in {:.2} s, shaders {}, {} down in {}, waited for {:.2} s; at most {} of its memory",
+        "{adapter}: {} handed over in {:.2} s, up in {}, shaders {}, {} down in {}, waited for {:.2} s; at most {} of its memory",
         ByteSize(traffic.bytes_up),
-        traffic.upload_seconds,
+        traffic.handing_over_seconds,
+        timed(traffic.upload_seconds),
         timed(traffic.shaders_seconds),
         ByteSize(traffic.bytes_down),
         timed(traffic.download_seconds),

@@ -118,7 +118,8 @@ impl Gpu {
         let result = work();
         let caught = [validation.pop(), memory.pop(), internal.pop()].map(pollster::block_on);
         match caught.into_iter().flatten().next() {
-            Some(error) => Err(self.failed(doing, error)),
+            // What a lost device objects to is that it is lost.
+            Some(error) => Err(self.alive(doing).err().unwrap_or_else(|| self.failed(doing, error))),
             None => self.alive(doing).map(|()| result),
         }
     }

@@ -6,9 +6,9 @@ use super::traffic::Traffic;
 use crate::error::{Error, ErrorKind, Result};
 use crate::units::ByteSize;
 use bytemuck::{NoUninit, Pod};
+use crossbeam_channel::{Receiver, bounded};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::mpsc::{Receiver, channel};
 use std::time::Instant;
 
 /// What is allocated on a device, and what may be.
@@ -82,15 +82,19 @@ pub struct Download<'a> {
     staging: Staging,
     bytes: usize,
     submission: wgpu::SubmissionIndex,
-    mapped: Receiver<std::result::Result<(), wgpu::BufferAsyncError>>,
+    mapped: Mapped,
     /// Whether the device's times stand behind the bytes.
     is_timed: bool,
 }
 
+const COPY_UP: &str = "copy to the device";
 const COPY_BACK: &str = "copy from the device";
 
-/// Before the shaders, after them, after the copy.
-const STAMPS: u32 = 3;
+/// The news that the host has a buffer again.
+type Mapped = Receiver<std::result::Result<(), wgpu::BufferAsyncError>>;
+
+/// Before the copy up, the shaders and the copy down, and after.
+const STAMPS: u32 = 4;
 const STAMP_BYTES: u64 = size_of::<u64>() as u64;
 
 /// Bytes that [`Gpu::submit_and_fetch`] needs behind the results, aligned for what comes before.
@@ -111,22 +115,15 @@ impl Download<'_> {
     /// [`ErrorKind::Device`] if the device is lost.
     pub fn finish_with<T: Pod, R>(self, work: impl FnOnce(&[T]) -> R) -> Result<R> {
         let gpu = self.gpu;
-        let failed = |cause: String| {
-            Error::new(ErrorKind::Device, format!("cannot {COPY_BACK} {}", gpu.adapter.name))
-                .cause(cause)
-                .help("run again, or use --backend cpu")
-        };
-        let start = Instant::now();
-        gpu.wait_for(COPY_BACK, Some(self.submission.clone()))?;
-        self.mapped.recv().map_err(|cause| failed(cause.to_string()))?.map_err(|cause| failed(cause.to_string()))?;
-        gpu.counters.add(|traffic| traffic.wait_seconds += start.elapsed().as_secs_f64());
+        gpu.wait_until_mapped(COPY_BACK, self.submission.clone(), &self.mapped)?;
         let raw = &self.staging.0.raw;
-        let view = raw.get_mapped_range(..).map_err(|cause| failed(cause.to_string()))?;
+        let view = raw.get_mapped_range(..).map_err(|cause| gpu.copy_failed(COPY_BACK, &cause))?;
         if self.is_timed {
             let at = stamps_after(self.bytes as u64) as usize;
             book(gpu, bytemuck::pod_collect_to_vec(&view[at..at + (u64::from(STAMPS) * STAMP_BYTES) as usize]));
         }
-        let values = bytemuck::try_cast_slice(&view[..self.bytes]).map_err(|cause| failed(cause.to_string()))?;
+        let values =
+            bytemuck::try_cast_slice(&view[..self.bytes]).map_err(|cause| gpu.copy_failed(COPY_BACK, &cause))?;
         Ok(work(values))
     }
 }
@@ -138,6 +135,16 @@ impl Drop for Download<'_> {
     }
 }
 
+/// Asks for a buffer to be the host's again, once what was submitted is done with it.
+fn map(buffer: &Buffer, mode: wgpu::MapMode) -> Mapped {
+    let (sender, mapped) = bounded(1);
+    buffer.raw.map_async(mode, .., move |outcome| {
+        // Nobody may be waiting any more.
+        let _ = sender.send(outcome);
+    });
+    mapped
+}
+
 fn stamps_after(bytes: u64) -> u64 {
     bytes.next_multiple_of(STAMP_BYTES)
 }
@@ -147,14 +154,54 @@ fn book(gpu: &Gpu, ticks: Vec<u64>) {
     let seconds =
         |from: u64, to: u64| to.saturating_sub(from) as f64 * 1e-9 * f64::from(gpu.queue.get_timestamp_period());
     gpu.counters.add(|traffic| {
-        *traffic.shaders_seconds.get_or_insert(0.0) += seconds(ticks[0], ticks[1]);
-        *traffic.download_seconds.get_or_insert(0.0) += seconds(ticks[1], ticks[2]);
+        *traffic.upload_seconds.get_or_insert(0.0) += seconds(ticks[0], ticks[1]);
+        *traffic.shaders_seconds.get_or_insert(0.0) += seconds(ticks[1], ticks[2]);
+        *traffic.download_seconds.get_or_insert(0.0) += seconds(ticks[2], ticks[3]);
     });
 }
 
-/// What is written to a buffer, part by part, straight into the memory that the driver copies from.
+/// Memory of the host that copies to the device come from, one at a time: the same for many of them, as new memory
+/// takes the system longer than a copy.
+#[derive(Debug)]
+pub struct Source {
+    buffer: Buffer,
+    /// The copy under way, and the news that it can be written again.
+    under_way: Option<(wgpu::SubmissionIndex, Mapped)>,
+}
+
+impl Source {
+    pub fn bytes(&self) -> u64 {
+        self.buffer.bytes()
+    }
+
+    /// Waits for the copy before, and has the first `bytes` written: `write` must append exactly so many.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Device`] if the device is lost.
+    pub fn fill(&mut self, gpu: &Gpu, bytes: u64, write: impl FnOnce(&mut Parts)) -> Result<()> {
+        if let Some((submission, mapped)) = self.under_way.take() {
+            gpu.wait_until_mapped(COPY_UP, submission, &mapped)?;
+        }
+        let start = Instant::now();
+        let view = gpu.checked(COPY_UP, || self.buffer.raw.get_mapped_range_mut(..bytes))?;
+        let view = view.map_err(|cause| gpu.copy_failed(COPY_UP, &cause))?;
+        let mut parts = Parts { view, at: 0 };
+        write(&mut parts);
+        debug_assert_eq!(parts.at as u64, bytes);
+        drop(parts);
+        self.buffer.raw.unmap();
+        gpu.counters.add(|traffic| {
+            traffic.bytes_up += bytes;
+            traffic.handing_over_seconds += start.elapsed().as_secs_f64();
+        });
+        Ok(())
+    }
+}
+
+/// What is written to a [`Source`], part by part.
+#[derive(Debug)]
 pub struct Parts {
-    view: wgpu::QueueWriteBufferView,
+    view: wgpu::BufferViewMut,
     at: usize,
 }
 
@@ -193,10 +240,20 @@ impl Gpu {
     }
 
     fn allocate(&self, name: &str, bytes: u64, usage: wgpu::BufferUsages) -> Result<Buffer> {
+        self.allocate_mapped(name, bytes, usage, false)
+    }
+
+    fn allocate_mapped(
+        &self,
+        name: &str,
+        bytes: u64,
+        usage: wgpu::BufferUsages,
+        mapped_at_creation: bool,
+    ) -> Result<Buffer> {
         // Copies are of whole words, and an empty buffer cannot be bound.
         let size = bytes.next_multiple_of(wgpu::COPY_BUFFER_ALIGNMENT).max(wgpu::COPY_BUFFER_ALIGNMENT);
         self.account.take(size)?;
-        let description = wgpu::BufferDescriptor { label: Some(name), size, usage, mapped_at_creation: false };
+        let description = wgpu::BufferDescriptor { label: Some(name), size, usage, mapped_at_creation };
         let made = self.checked(&format!("allocate {}", ByteSize(size)), || self.device.create_buffer(&description));
         match made {
             Ok(raw) => Ok(Buffer { raw, account: Arc::clone(&self.account) }),
@@ -222,33 +279,21 @@ impl Gpu {
     /// # Errors
     /// [`ErrorKind::Device`] if they do not fit, or the device is lost.
     pub fn upload<T: NoUninit>(&self, to: &Buffer, offset: u64, values: &[T]) -> Result<()> {
-        self.checked("copy to the device", || {
+        self.checked(COPY_UP, || {
             self.count_upload(size_of_val(values) as u64, || {
                 self.queue.write_buffer(&to.raw, offset, bytemuck::cast_slice(values));
             });
         })
     }
 
-    /// Fills the first bytes of a buffer, at least four; `write` must append exactly so many. Done before what is
-    /// submitted next.
+    /// Memory that copies to the device come from.
     ///
     /// # Errors
-    /// As [`Gpu::upload`]; [`ErrorKind::Memory`] if there is no memory to copy from.
-    pub fn upload_parts(&self, to: &Buffer, bytes: u64, write: impl FnOnce(&mut Parts)) -> Result<()> {
-        let doing = "copy to the device";
-        let size = std::num::NonZeroU64::new(bytes).ok_or_else(|| Error::new(ErrorKind::Shape, "nothing to upload"))?;
-        let view = self.checked(doing, || self.queue.write_buffer_with(&to.raw, 0, size))?;
-        let view = view.ok_or_else(|| {
-            Error::new(ErrorKind::Memory, format!("cannot {doing} {}", self.adapter.name))
-                .cause("there is no memory to copy from")
-        })?;
-        self.checked(doing, || {
-            self.count_upload(bytes, || {
-                let mut parts = Parts { view, at: 0 };
-                write(&mut parts);
-                debug_assert_eq!(parts.at as u64, bytes);
-            });
-        })
+    /// As [`Gpu::buffer`].
+    pub fn source(&self, bytes: u64) -> Result<Source> {
+        use wgpu::BufferUsages as Usage;
+        let buffer = self.allocate_mapped("upload", bytes, Usage::MAP_WRITE | Usage::COPY_SRC, true)?;
+        Ok(Source { buffer, under_way: None })
     }
 
     fn count_upload(&self, bytes: u64, work: impl FnOnce()) {
@@ -256,7 +301,7 @@ impl Gpu {
         work();
         self.counters.add(|traffic| {
             traffic.bytes_up += bytes;
-            traffic.upload_seconds += start.elapsed().as_secs_f64();
+            traffic.handing_over_seconds += start.elapsed().as_secs_f64();
         });
     }
 
@@ -294,25 +339,19 @@ impl Gpu {
         Ok(self.download_of(submission, to, bytes, false))
     }
 
-    /// Submits the passes and begins to copy the first `bytes` of a buffer that they write, all of it timed where the
-    /// device can: [`Gpu::traffic`] has the sums. `to` needs [`STAMPS_BYTES`] more than the bytes.
+    /// Submits a copy of the first `bytes_up` of `source`, the passes, and a copy of the first `bytes_down` that they
+    /// write, all of it timed where the device can: [`Gpu::traffic`] has the sums. `down.1` needs [`STAMPS_BYTES`] more.
     ///
     /// # Errors
     /// As [`Gpu::submit`], and [`Gpu::begin_download`].
-    pub fn submit_and_fetch(
+    pub fn submit_round(
         &self,
         doing: &str,
+        (source, to, bytes_up): (&mut Source, &Buffer, u64),
         passes: &[Pass],
-        from: &Buffer,
-        to: &Staging,
-        bytes: usize,
+        (from, staging, bytes_down): (&Buffer, &Staging, usize),
     ) -> Result<Download<'_>> {
-        let description =
-            wgpu::QuerySetDescriptor { label: Some(doing), ty: wgpu::QueryType::Timestamp, count: STAMPS };
-        let clock = match self.times_commands() {
-            true => Some((self.checked(doing, || self.device.create_query_set(&description))?, self.query_buffer(3)?)),
-            false => None,
-        };
+        let clock = self.times_commands().then(|| self.clock(doing)).transpose()?;
         let stamp = |encoder: &mut wgpu::CommandEncoder, index: u32| {
             if let Some((queries, _)) = &clock {
                 encoder.write_timestamp(queries, index);
@@ -320,17 +359,45 @@ impl Gpu {
         };
         let submission = self.submit_with(doing, passes, |encoder, compute| {
             stamp(encoder, 0);
-            compute(encoder);
+            encoder.copy_buffer_to_buffer(&source.buffer.raw, 0, &to.raw, 0, bytes_up);
             stamp(encoder, 1);
-            encoder.copy_buffer_to_buffer(&from.raw, 0, &to.0.raw, 0, bytes as u64);
+            compute(encoder);
             stamp(encoder, 2);
+            encoder.copy_buffer_to_buffer(&from.raw, 0, &staging.0.raw, 0, bytes_down as u64);
+            stamp(encoder, 3);
             if let Some((queries, stamps)) = &clock {
                 encoder.resolve_query_set(queries, 0..STAMPS, &stamps.raw, 0);
-                let behind = stamps_after(bytes as u64);
-                encoder.copy_buffer_to_buffer(&stamps.raw, 0, &to.0.raw, behind, u64::from(STAMPS) * STAMP_BYTES);
+                let behind = stamps_after(bytes_down as u64);
+                let bytes = u64::from(STAMPS) * STAMP_BYTES;
+                encoder.copy_buffer_to_buffer(&stamps.raw, 0, &staging.0.raw, behind, bytes);
             }
         })?;
-        Ok(self.download_of(submission, to, bytes, clock.is_some()))
+        source.under_way = Some((submission.clone(), map(&source.buffer, wgpu::MapMode::Write)));
+        Ok(self.download_of(submission, staging, bytes_down, clock.is_some()))
+    }
+
+    /// Where the device writes its times.
+    fn clock(&self, doing: &str) -> Result<(wgpu::QuerySet, Buffer)> {
+        let description =
+            wgpu::QuerySetDescriptor { label: Some(doing), ty: wgpu::QueryType::Timestamp, count: STAMPS };
+        let queries = self.checked(doing, || self.device.create_query_set(&description))?;
+        Ok((queries, self.query_buffer(u64::from(STAMPS))?))
+    }
+
+    /// Waits for a submission, and then for the host to have the buffer.
+    fn wait_until_mapped(&self, doing: &str, submission: wgpu::SubmissionIndex, mapped: &Mapped) -> Result<()> {
+        let start = Instant::now();
+        self.wait_for(doing, Some(submission))?;
+        let outcome = mapped.recv().map_err(|cause| self.copy_failed(doing, &cause))?;
+        outcome.map_err(|cause| self.copy_failed(doing, &cause))?;
+        self.counters.add(|traffic| traffic.wait_seconds += start.elapsed().as_secs_f64());
+        Ok(())
+    }
+
+    fn copy_failed(&self, doing: &str, cause: &dyn std::fmt::Display) -> Error {
+        Error::new(ErrorKind::Device, format!("cannot {doing} {}", self.adapter.name))
+            .cause(cause.to_string())
+            .help("run again, or use --backend cpu")
     }
 
     fn download_of(
@@ -340,11 +407,7 @@ impl Gpu {
         bytes: usize,
         is_timed: bool,
     ) -> Download<'_> {
-        let (sender, mapped) = channel();
-        to.0.raw.map_async(wgpu::MapMode::Read, .., move |outcome| {
-            // Nobody may be waiting any more.
-            let _ = sender.send(outcome);
-        });
+        let mapped = map(&to.0, wgpu::MapMode::Read);
         self.counters.add(|traffic| traffic.bytes_down += bytes as u64);
         Download { gpu: self, staging: to.clone(), bytes, submission, mapped, is_timed }
     }

@@ -30,6 +30,6 @@ pub use traffic::Traffic;
 pub use {
     device::{Gpu, Timed},
     drivers::list,
-    memory::{Buffer, Download, Parts, STAMPS_BYTES, Staging},
+    memory::{Buffer, Download, Parts, STAMPS_BYTES, Source, Staging},
     shader::{Binding, Pass, Shader},
 };

@@ -7,11 +7,13 @@ use serde::Serialize;
 pub struct Traffic {
     pub bytes_up: u64,
     pub bytes_down: u64,
-    /// This process's time handing bytes to the driver.
-    pub upload_seconds: f64,
-    /// The device's time in shaders, by its own clock; `None` where it has none, or nothing was timed.
+    /// This process's time writing to where the device copies from.
+    pub handing_over_seconds: f64,
+    /// The device's time copying from there, by its own clock; `None` where it has none, or nothing was timed.
+    pub upload_seconds: Option<f64>,
+    /// In shaders, in the same way.
     pub shaders_seconds: Option<f64>,
-    /// The device's time copying results to where the host reads them, by its own clock.
+    /// Copying results to where the host reads them, in the same way.
     pub download_seconds: Option<f64>,
     /// This process's time waiting for results.
     pub wait_seconds: f64,
@@ -25,7 +27,8 @@ impl Traffic {
         Self {
             bytes_up: self.bytes_up - before.bytes_up,
             bytes_down: self.bytes_down - before.bytes_down,
-            upload_seconds: self.upload_seconds - before.upload_seconds,
+            handing_over_seconds: self.handing_over_seconds - before.handing_over_seconds,
+            upload_seconds: timed(self.upload_seconds, before.upload_seconds),
             shaders_seconds: timed(self.shaders_seconds, before.shaders_seconds),
             download_seconds: timed(self.download_seconds, before.download_seconds),
             wait_seconds: self.wait_seconds - before.wait_seconds,

@@ -26,6 +26,15 @@ use rayon::prelude::*;
 use std::collections::HashSet;
 use std::sync::atomic::Ordering::Relaxed;
 
+/// What stands around the assembler.
+#[derive(Clone, Copy)]
+pub struct Stages<'a> {
+    pub readers: &'a Readers,
+    pub output: &'a Output,
+    pub saver: &'a Saver,
+    pub progress: &'a Progress,
+}
+
 /// Assembles all projections. A graphics card is given patches of at most `patch_px` pixels.
 ///
 /// # Errors
@@ -35,19 +44,16 @@ pub fn run(
     options: &Options,
     plan: &Plan,
     patch_px: usize,
-    readers: &Readers,
-    output: &Output,
-    saver: &Saver,
-    progress: &Progress,
+    stages: Stages,
     rejected: &mut Vec<Rejected>,
 ) -> Result<()> {
+    let Stages { readers, progress, .. } = stages;
     let gaussian = Gaussian::new(options.psf);
     let mut card = card_of(options, &gaussian, patch_px, progress)?;
     let mut gatherer = Gatherer::new(options, readers, progress);
     let mut first_index = 0;
     for projection in &plan.projections {
-        let mut assembler =
-            Assembler::new(options, projection, &gaussian, &mut card, readers, output, saver, progress)?;
+        let mut assembler = Assembler::new(options, projection, &gaussian, &mut card, stages)?;
         for index in 0..projection.tasks.len() {
             let arrival = gatherer.gather(first_index + index)?;
             assembler.accept(index, arrival, rejected)?;
@@ -100,16 +106,12 @@ struct Assembler<'a, 'c> {
 }
 
 impl<'a, 'c> Assembler<'a, 'c> {
-    #[expect(clippy::too_many_arguments, reason = "all of them live as long as the run")]
     fn new(
         options: &'a Options,
         projection: &'a Projection,
         gaussian: &'a Gaussian,
         card: &'a mut Option<Card<'c>>,
-        readers: &'a Readers,
-        output: &'a Output,
-        saver: &'a Saver,
-        progress: &'a Progress,
+        Stages { readers, output, saver, progress }: Stages<'a>,
     ) -> Result<Self> {
         let reach_px = options.psf.radius_px();
         let layout = projection.layout.clone();

@@ -231,7 +231,7 @@ pub fn card_patches_px(gpu: &Gpu, gaussian: &Gaussian) -> Vec<usize> {
     let least = least_side_px(gaussian).pow(2);
     let fits = |px: &usize| {
         let slack = if *px == least { 0 } else { *px as u64 * PIXEL_BYTES / SLACK };
-        let of_device = card_budget_bytes(gaussian, *px) + 2 * slack;
+        let of_device = card_budget_bytes(gaussian, *px) + 6 * slack;
         let of_binding = *px as u64 * PIXEL_BYTES + slack;
         of_device <= gpu.memory_budget_bytes() && of_binding <= gpu.max_binding_bytes()
     };
@@ -248,10 +248,11 @@ fn card_budget_bytes(gaussian: &Gaussian, patch_px: usize) -> u64 {
 /// what is the card's if that has no memory of its own.
 fn card_bytes(options: &Options, gaussian: &Gaussian, patch_px: usize) -> u64 {
     let Some(gpu) = options.backend.gpu() else { return 0 };
-    let one_way = 2 * patch_px as u64 * PIXEL_BYTES;
+    let on_their_way = 4 * patch_px as u64 * PIXEL_BYTES;
     match gpu.adapter().kind {
-        "discrete" => DRIVER_BYTES + 2 * one_way,
-        _ => DRIVER_BYTES + one_way + card_budget_bytes(gaussian, patch_px),
+        "discrete" => DRIVER_BYTES + on_their_way,
+        // The budget of the card has those too.
+        _ => DRIVER_BYTES + card_budget_bytes(gaussian, patch_px).max(on_their_way),
     }
 }
 

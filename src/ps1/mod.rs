@@ -238,13 +238,15 @@ pub fn run(options: &Options, progress: &Arc<Progress>, rejected: &mut Vec<Rejec
 
     let saver = saver::Saver::start(output.clone(), Arc::clone(progress))?;
     let readers = reader::Readers::start(options, &plan, memory.tiles_in_flight, Arc::clone(progress))?;
-    let outcome = assembler::run(options, &plan, memory.patch_px, &readers, &output, &saver, progress, rejected);
+    let stages = assembler::Stages { readers: &readers, output: &output, saver: &saver, progress };
+    let outcome = assembler::run(options, &plan, memory.patch_px, stages, rejected);
     let peak_cell_bytes = readers.peak_bytes();
     drop(readers);
     let (done, saved) = saver.finish();
     let interrupted = crate::interrupt::signal().is_some();
 
     let seconds = start.elapsed().as_secs_f64();
+    let card = options.backend.gpu().zip(traffic_before).map(|(gpu, before)| CardFigures::of(gpu, &before));
     let report = Report {
         written: done.len(),
         kept: plan.kept.len(),
@@ -265,12 +267,13 @@ pub fn run(options: &Options, progress: &Arc<Progress>, rejected: &mut Vec<Rejec
             memory.holds_up(options.n_threads),
             seconds,
             cpu_before,
+            card.as_ref().map_or(0.0, |card| card.traffic.wait_seconds),
         ),
         shard: options.shard,
         asked,
         backend: backend_of(options, progress),
         fell_back: progress.fell_back.get().cloned(),
-        gpu: options.backend.gpu().zip(traffic_before).map(|(gpu, before)| CardFigures::of(gpu, &before)),
+        gpu: card,
         interrupted,
     };
     let run = json!({

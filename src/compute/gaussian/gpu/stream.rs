@@ -9,7 +9,7 @@ use super::resident::DOING;
 use super::strips::{Strip, WORD, pixels_together};
 use super::workspace::{Workspace, device_bytes, grow};
 use crate::error::{Error, ErrorKind, Result};
-use crate::gpu::{Buffer, Download, Gpu, Parts, STAMPS_BYTES, Staging};
+use crate::gpu::{Buffer, Download, Gpu, Parts, STAMPS_BYTES, Source, Staging};
 use ndarray::{ArrayView2, CowArray, s};
 use std::ops::Range;
 
@@ -22,6 +22,8 @@ pub struct Stream<'g> {
     space: Workspace<'g>,
     plane: Buffer,
     pixels: Buffer,
+    /// What goes up, by turns: one is filled while the other is copied from.
+    sources: [Option<Source>; 2],
     staging: Vec<Staging>,
 }
 
@@ -42,14 +44,14 @@ impl<'g> Stream<'g> {
     pub fn new(gpu: &'g Gpu, gaussian: &Gaussian) -> Result<Self> {
         let space = Workspace::of_no_shape(gpu, gaussian, false)?;
         let (plane, pixels) = (gpu.buffer("plane", WORD)?, gpu.buffer("pixels", WORD)?);
-        Ok(Self { gaussian: gaussian.clone(), space, plane, pixels, staging: Vec::new() })
+        Ok(Self { gaussian: gaussian.clone(), space, plane, pixels, sources: [None, None], staging: Vec::new() })
     }
 
     /// Bytes of the budget that planes of (ny, nx) take, two of them under way.
     pub fn budget_bytes(gaussian: &Gaussian, shape: (usize, usize)) -> u64 {
         let lead = pixels_together(&gaussian.plan);
         let (ny, nx) = (shape.0 + lead, shape.1 + lead);
-        device_bytes(gaussian, (ny, nx)) + 2 * ((ny * nx) as u64 * WORD + STAMPS_BYTES)
+        device_bytes(gaussian, (ny, nx)) + 2 * (2 * (ny * nx) as u64 * WORD + STAMPS_BYTES)
     }
 
     /// Sends a plane up and begins to convolve it: the window is made as [`Gaussian::convolve_window`] makes it,
@@ -73,16 +75,19 @@ impl<'g> Stream<'g> {
         let gpu = self.space.gpu;
         grow(gpu, &mut self.plane, "plane", self.space.bytes.input)?;
         grow(gpu, &mut self.pixels, "pixels", self.space.bytes.output)?;
-        self.upload(plane, lead, &strip)?;
-        let bytes = self.space.bytes.output;
-        let staging = self.free_staging(bytes + STAMPS_BYTES)?;
+        let (bytes_up, bytes_down) = (self.space.bytes.input, self.space.bytes.output);
+        let mut source = self.fill_source(plane, lead, &strip)?;
+        let staging = self.free_staging(bytes_down + STAMPS_BYTES)?;
         let places = Places {
             plane: Rows { buffer: &self.plane, first: strip.input.start },
             pixels: Rows { buffer: &self.pixels, first },
             coverage: None,
         };
         let passes = self.space.passes(&strip, &places);
-        let download = gpu.submit_and_fetch(DOING, &passes, &self.pixels, &staging, bytes as usize)?;
+        let up = (&mut source, &self.plane, bytes_up);
+        let download = gpu.submit_round(DOING, up, &passes, (&self.pixels, &staging, bytes_down as usize))?;
+        self.sources.rotate_left(1);
+        self.sources[1] = Some(source);
         Ok(Begun {
             download,
             shape: (end - first, shape.1),
@@ -103,8 +108,8 @@ impl<'g> Stream<'g> {
         Ok(lead.into())
     }
 
-    /// The rows of a strip, with what leads them.
-    fn upload(&self, plane: ArrayView2<f32>, lead: (usize, usize), strip: &Strip) -> Result<()> {
+    /// The rows of a strip, with what leads them, in the memory that has not been used for longest.
+    fn fill_source(&mut self, plane: ArrayView2<f32>, lead: (usize, usize), strip: &Strip) -> Result<Source> {
         let in_memory = plane.strides()[1] == 1 || plane.ncols() <= 1;
         let plane = if in_memory { CowArray::from(plane) } else { CowArray::from(plane.to_owned()) };
         let row_bytes = self.space.shape.1 * WORD as usize;
@@ -119,7 +124,13 @@ impl<'g> Stream<'g> {
                 }
             }
         };
-        self.space.gpu.upload_parts(&self.plane, (strip.input.len() * row_bytes) as u64, write)
+        let (gpu, bytes) = (self.space.gpu, self.space.bytes.input);
+        let mut source = match self.sources[0].take().filter(|source| source.bytes() >= bytes) {
+            Some(source) => source,
+            None => gpu.source(bytes)?,
+        };
+        source.fill(gpu, bytes, write)?;
+        Ok(source)
     }
 
     /// Memory to arrive in that nothing arrives in now.
