@@ -37,9 +37,24 @@ def binary_path():
     return path
 
 
+def on_card(home):
+    """Options that put the work on a graphics card, be it software; skips without one.
+
+    SKYCACHE_TEST_ADAPTER names another than the first; SKYCACHE_REQUIRE_GPU=1 makes having none a failure.
+    """
+    adapters = run("devices", "--json", home=home).expect(0).json["adapters"]
+    if not adapters:
+        if os.environ.get("SKYCACHE_REQUIRE_GPU") == "1":
+            pytest.fail("SKYCACHE_REQUIRE_GPU is set, and there is no adapter")
+        pytest.skip("this machine has no GPU adapter")
+    return "--backend", "gpu", "--adapter", os.environ.get("SKYCACHE_TEST_ADAPTER", "0")
+
+
 def run(*arguments, home, timeout=900):
     """Runs `skycache-gpu ARGUMENTS` with every cache under `home`."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("SKYCACHE_", "SLURM_"))}
+    if "SKYCACHE_ADAPTER" in os.environ:
+        environment["SKYCACHE_ADAPTER"] = os.environ["SKYCACHE_ADAPTER"]
     environment |= {
         "SKYCACHE_CACHE_DIR": str(Path(home) / "cache"),
         "SKYCACHE_BACKEND": os.environ.get("SKYCACHE_BACKEND", "cpu"),

@@ -3,6 +3,7 @@
 #
 # SKYCACHE_BIN      the binary to judge (default target/release/skycache-gpu)
 # SKYCACHE_BACKEND  its back end (default cpu); run again with gpu where there is one
+# SKYCACHE_ADAPTER  the adapter of gpu, by number or a part of its name
 #
 # `sh oracle/run.sh oracle/test_reference.py` needs no binary.
 set -eu

@@ -5,6 +5,7 @@ import pytest
 
 import ps1_run
 from assembly import canonical, legacy
+from binary import on_card
 from geometries import GEOMETRIES
 from ps1_run import rejected, run_ps1, twin_root
 
@@ -62,6 +63,30 @@ def test_legacy_equals_the_oracle(sky_on_disk):
     ps1_run.check_pixels(output, sky, expected)
     ps1_run.check_world(output, sky)
     ps1_run.check_metadata(output, sky, sigma, radius, "legacy", positions=False)
+
+
+@pytest.mark.parametrize("assembly", ["canonical", "legacy"])
+def test_a_card_equals_the_oracle(sky_on_disk, assembly):
+    name, sky, root = sky_on_disk
+    if assembly == "legacy" and name not in FULL_PSF_LEGACY:
+        pytest.skip("five geometries are enough")
+    _, _, (sigma, radius) = GEOMETRIES[name]
+    card = on_card(root)
+    output = run_ps1(twin_root(root, root / f"card_{assembly}"), "--assembly", assembly, *psf(sigma, radius), *card)
+    if assembly == "canonical":
+        expected = oracle_canonical(sky, sigma, radius)
+    else:
+        expected = {
+            (p.number, key): result
+            for p in sky.projections
+            for key, result in legacy(p.planes(), p.listed, sigma, radius, (p.height, p.width))[0].items()
+        }
+    ps1_run.check_pixels(output, sky, expected)
+    ps1_run.check_metadata(output, sky, sigma, radius, assembly, positions=assembly == "canonical")
+    if assembly == "canonical":
+        ps1_run.check_overlaps(output, sky)
+    assert output.metadata["run"]["backend"].startswith("gpu: ")
+    assert {entry["backend"] for entry in output.metadata["cells"]} == {output.metadata["run"]["backend"]}
 
 
 def test_threads_and_memory_change_no_byte(sky_on_disk):

@@ -137,6 +137,41 @@ fn a_dispatch_that_the_device_cannot_do_is_an_error_and_not_zeros() {
     works_still(gpu);
 }
 
+#[test]
+fn all_that_is_asked_of_a_lost_device_is_an_error_that_names_it() {
+    let Some(gpu) = gpu_with_budget(1 << 20) else { return };
+    let buffer = gpu.buffer_of("values", &[1.0_f32; 64]).unwrap();
+    let staging = gpu.staging(256).unwrap();
+    gpu.submit("double the values", &[double((&buffer).into(), 64, 0)]).unwrap();
+    let under_way = gpu.begin_download(&buffer, 0, &staging, 256).unwrap();
+    gpu.destroy();
+    let errors = [
+        ("double the values", gpu.submit("double the values", &[double((&buffer).into(), 64, 0)]).unwrap_err()),
+        ("double and time", gpu.submit_timed("double and time", &[double((&buffer).into(), 64, 0)]).unwrap_err()),
+        ("copy to the device", gpu.upload(&buffer, 0, &[2.0_f32]).unwrap_err()),
+        // It needs memory to arrive in first.
+        ("allocate", gpu.download::<f32>(&buffer, 0, 64).unwrap_err()),
+        ("copy from the device", under_way.finish(&mut [0.0_f32; 64]).unwrap_err()),
+        ("allocate", gpu.buffer("more", 64).unwrap_err()),
+        ("wait for it", gpu.wait("wait for it").unwrap_err()),
+    ];
+    for (doing, error) in errors {
+        assert_eq!(error.kind(), ErrorKind::Device, "{error}");
+        assert!(error.to_string().contains(doing), "{error}");
+        assert!(error.to_string().contains("lost") && error.advice().is_some(), "{error}");
+    }
+}
+
+#[test]
+fn what_the_driver_refuses_to_allocate_is_an_error_and_gives_the_budget_back() {
+    let Some(gpu) = gpu_with_budget(u64::MAX) else { return };
+    let too_much = gpu.adapter().max_buffer_bytes.saturating_add(4) & !3;
+    let error = gpu.buffer("huge", too_much).unwrap_err();
+    assert!(error.to_string().contains("allocate") && error.advice().is_some(), "{error:?}");
+    assert_eq!(gpu.memory_left_bytes(), u64::MAX);
+    works_still(&gpu);
+}
+
 fn works_still(gpu: &Gpu) {
     let buffer = gpu.buffer_of("values", &[3.0_f32]).unwrap();
     gpu.submit("double one", &[double((&buffer).into(), 1, 0)]).unwrap();

@@ -1,9 +1,11 @@
 //! Options of every command; their doc comments are the manual.
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::gpu::select::{self, Wanted, WhyNot, Work};
 use crate::gpu::{Choice, Gpu};
 use crate::units::ByteSize;
 use clap::{Parser, Subcommand, ValueEnum};
+use std::sync::Arc;
 
 /// Survey images into templates and mosaics.
 #[derive(Debug, Parser)]
@@ -63,12 +65,22 @@ pub struct Common {
 /// Where to compute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Backend {
-    /// The fastest that is there
+    /// A graphics card where one is there and sooner done, else the CPU
     Auto,
     /// All cores of this machine
     Cpu,
-    /// A graphics card
+    /// A graphics card, or not at all
     Gpu,
+}
+
+impl From<Backend> for select::Backend {
+    fn from(backend: Backend) -> Self {
+        match backend {
+            Backend::Auto => Self::Auto,
+            Backend::Cpu => Self::Cpu,
+            Backend::Gpu => Self::Gpu,
+        }
+    }
 }
 
 impl Common {
@@ -96,21 +108,41 @@ impl Common {
         }
     }
 
-    /// The graphics card that was asked for; `None` for the CPU.
-    ///
-    /// `auto` takes the CPU: a single plane is convolved before a card is even opened.
+    /// The graphics card for this work; `None` for the CPU. Says why, if `auto` was to have a card and has none.
     ///
     /// # Errors
     /// [`ErrorKind::Missing`] or [`ErrorKind::Device`] if the card asked for cannot be had.
-    pub fn gpu(&self) -> Result<Option<Gpu>> {
-        match self.backend {
-            Backend::Gpu => {
-                let choice = self.adapter.clone().unwrap_or_default();
-                let memory = self.gpu_memory_budget.map(|size| size.0);
-                Gpu::open(&choice, memory).map(Some)
-            }
-            Backend::Auto | Backend::Cpu => Ok(None),
+    pub fn gpu(&self, work: Work) -> Result<Option<Gpu>> {
+        let wanted = Wanted {
+            backend: self.backend.into(),
+            adapter: self.adapter.clone(),
+            memory_bytes: self.gpu_memory_budget.map(|size| size.0),
+        };
+        let chosen = select::choose(&wanted, work)?;
+        match chosen.why_not {
+            Some(WhyNot::Failed(error)) => self.warn_of_fallback(&error),
+            Some(WhyNot::Expected(why)) => tracing::info!("computing on the CPU: {why}"),
+            None => {}
         }
+        Ok(chosen.gpu)
+    }
+
+    /// Says that the CPU does what a card was to do.
+    pub fn warn_of_fallback(&self, error: &Error) {
+        let help = error.advice().unwrap_or("--backend cpu asks for no card, --backend gpu makes this an error");
+        tracing::warn!(help, "no usable graphics card ({}); computing on the CPU", error.chain());
+    }
+
+    /// What is to convolve the rows of `ps1`.
+    ///
+    /// # Errors
+    /// As [`Common::gpu`].
+    pub fn ps1_backend(&self) -> Result<crate::ps1::Backend> {
+        let falls_back = self.backend == Backend::Auto;
+        Ok(match self.gpu(Work::Long)? {
+            Some(gpu) => crate::ps1::Backend::Gpu { gpu: Arc::new(gpu), falls_back },
+            None => crate::ps1::Backend::Cpu,
+        })
     }
 
     /// Threads to use: the option, or all cores.

@@ -1,13 +1,14 @@
 //! `convolve`: blur one image.
 
-use super::args::Common;
+use super::args::{Backend, Common};
 use super::exit::Exit;
 use super::report;
 use crate::compute::beam::SynthesizedBeam;
 use crate::compute::gaussian::psf::DEFAULT_SIGMA_PX;
 use crate::compute::gaussian::{self, Convolved, Gaussian, Plan, Psf};
 use crate::error::{Error, ErrorKind, Result};
-use crate::gpu::Gpu;
+use crate::gpu::select::Work;
+use crate::gpu::{Gpu, Traffic};
 use crate::image::beam::{Followed, follow_blur};
 use crate::image::{self, Header, Image, publish};
 use crate::interrupt;
@@ -111,14 +112,21 @@ pub fn run(options: &Options, common: &Common) -> Result<Exit> {
     // Before the work, not after it.
     options.check_outputs()?;
     warn_of_cut(gaussian.psf());
-    let gpu = common.gpu()?;
+    // A card that must be had is opened before anything is read.
+    let asked_for = if common.backend == Backend::Gpu { common.gpu(Work::Long)? } else { None };
 
     let Image { pixels, header } = image::read(&options.input)?;
     interrupt::check()?;
     warn_of_planes(&header, &options.input);
     let n_missing = count(&pixels, |pixel| !pixel.is_finite());
     let start_convolving = Instant::now();
-    let Convolved { pixels, coverage } = convolve(&gaussian, gpu.as_ref(), pixels, options.coverage.is_some())?;
+    let gpu = match asked_for {
+        Some(gpu) => Some(gpu),
+        None => common.gpu(gaussian.work(pixels.len(), common.n_threads()))?,
+    };
+    let (Convolved { pixels, coverage }, backend) =
+        convolve(&gaussian, gpu.as_ref(), pixels, options.coverage.is_some(), common)?;
+    let figures = gpu.map(|gpu| gpu.traffic());
     let seconds_convolving = start_convolving.elapsed().as_secs_f64();
 
     let mut result = Image { pixels, header: header.clone() };
@@ -145,22 +153,38 @@ pub fn run(options: &Options, common: &Common) -> Result<Exit> {
     interrupt::check()?;
     publish::publish_all(staged, options.overwrite)?;
 
-    let backend = gpu.map_or_else(|| "cpu".to_owned(), |gpu| format!("gpu: {}", gpu.adapter().name));
-    let summary =
-        Summary { backend, gaussian: &gaussian, followed: &followed, n_missing, n_nan, seconds_convolving, start };
+    let summary = Summary {
+        backend,
+        traffic: figures,
+        gaussian: &gaussian,
+        followed: &followed,
+        n_missing,
+        n_nan,
+        seconds_convolving,
+        start,
+    };
     summary.print(options, result.pixels.dim(), common.json);
     Ok(Exit::Done)
 }
 
-/// Where it was asked to be done.
-fn convolve(gaussian: &Gaussian, gpu: Option<&Gpu>, pixels: Array2<f32>, with_coverage: bool) -> Result<Convolved> {
-    match gpu {
-        Some(gpu) => gaussian.convolve_on(gpu, pixels.view(), with_coverage),
-        None => {
-            let wanted = || interrupt::signal().is_none();
-            gaussian.convolve_in_place(pixels, with_coverage, &wanted).ok_or_else(interrupt::error)
+/// On the card if there is one, and by whom it was done. With `auto` the CPU does what a card fails to do.
+fn convolve(
+    gaussian: &Gaussian,
+    gpu: Option<&Gpu>,
+    pixels: Array2<f32>,
+    with_coverage: bool,
+    common: &Common,
+) -> Result<(Convolved, String)> {
+    if let Some(gpu) = gpu {
+        match gaussian.convolve_on(gpu, pixels.view(), with_coverage) {
+            Ok(convolved) => return Ok((convolved, format!("gpu: {}", gpu.adapter().name))),
+            Err(error) if common.backend == Backend::Auto => common.warn_of_fallback(&error),
+            Err(error) => return Err(error),
         }
     }
+    let wanted = || interrupt::signal().is_none();
+    let convolved = gaussian.convolve_in_place(pixels, with_coverage, &wanted).ok_or_else(interrupt::error)?;
+    Ok((convolved, "cpu".to_owned()))
 }
 
 impl Options {
@@ -304,6 +328,8 @@ impl From<EdgeRule> for gaussian::EdgeRule {
 struct Summary<'a> {
     /// `cpu`, or `gpu` and its name.
     backend: String,
+    /// Of the card, if there was one.
+    traffic: Option<Traffic>,
     gaussian: &'a Gaussian,
     followed: &'a Followed,
     n_missing: usize,
@@ -336,6 +362,7 @@ impl Summary<'_> {
                 "output": output.to_string(),
                 "coverage": options.coverage.as_ref().map(|path| path.display().to_string()),
                 "backend": self.backend,
+                "gpu": self.traffic,
                 "shape": [ny, nx],
                 "sigma_px": sigma_px,
                 "radius_px": radius_px,

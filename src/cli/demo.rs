@@ -74,6 +74,7 @@ pub fn run(options: &Options, common: &Common) -> Result<Exit> {
         }
         return Ok(Exit::Done);
     }
+    let run = ps1::Options { backend: common.ps1_backend()?, ..run };
     let found = run_shown(&run, common, Watch::default())?;
     if !common.json {
         report::line(&format!(
@@ -115,6 +116,7 @@ impl Options {
             memory_budget: common.memory_budget,
             compression: Compression::default(),
             shard: None,
+            backend: ps1::Backend::Cpu,
         })
     }
 }

@@ -55,7 +55,11 @@ pub fn main() -> ExitCode {
 
 fn run(args: &Args) -> crate::Result<Exit> {
     args.common.apply()?;
-    if !matches!(args.command, Command::Convolve(_) | Command::Stats(_) | Command::Devices) {
+    let may_use_a_card = matches!(
+        args.command,
+        Command::Convolve(_) | Command::Demo(_) | Command::Devices | Command::Ps1(_) | Command::Stats(_)
+    );
+    if !may_use_a_card {
         args.common.refuse_gpu()?;
     }
     match &args.command {

@@ -176,10 +176,12 @@ impl Options {
             memory_budget: common.memory_budget,
             compression: self.codec.into(),
             shard: self.shard.map(ShardChoice::resolve).transpose()?,
+            backend: ps1::Backend::Cpu,
         };
         // Impossible parameters are named before the file system is asked.
         options.check()?;
         options.detector = Detector::choose(&self.data_root, self.sector, self.camera, self.ccd)?;
+        options.backend = common.ps1_backend()?;
         Ok(options)
     }
 }

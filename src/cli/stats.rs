@@ -7,6 +7,7 @@ use super::exit::Exit;
 use super::inputs::{self, Wanted};
 use super::report;
 use crate::error::{Error, ErrorKind};
+use crate::gpu::select::Work;
 use crate::tiles::{self, Report, TileStats};
 use clap::ValueEnum;
 use serde_json::{Map, Value, json};
@@ -88,7 +89,7 @@ pub fn run(options: &Options, common: &Common) -> crate::Result<Exit> {
         beam_cut: options.pb_cut,
         memory_budget: common.memory_budget,
     };
-    let (cache, gpu) = (common.cache()?, common.gpu()?);
+    let (cache, gpu) = (common.cache()?, common.gpu(Work::Reading)?);
     let mut done = tiles::measure(&found.files, &library, &cache, gpu.as_ref())?;
     found.rejected.append(&mut done.rejected);
     done.rejected = found.rejected;

@@ -3,6 +3,7 @@
 use super::args::Common;
 use super::exit::Exit;
 use super::report;
+use crate::ps1::backend::CardFigures;
 use crate::ps1::{Report, figures};
 use crate::units::ByteSize;
 
@@ -46,10 +47,30 @@ pub fn summary(found: &Report) {
         ByteSize(found.peak_cell_bytes)
     ));
     stage_table(found);
+    if let Some(card) = &found.gpu {
+        card_line(card);
+    }
     report::line(&format!("results: {}", found.store.display()));
     if found.interrupted {
         report::line("start the same command again to finish what is left");
     }
+}
+
+/// What went to a graphics card and back, and who waited.
+fn card_line(card: &CardFigures) {
+    let CardFigures { adapter, traffic, peak_memory_bytes, .. } = card;
+    let timed = |seconds: Option<f64>| seconds.map_or_else(|| "not timed".to_owned(), |s| format!("{s:.2} s"));
+    report::line(&format!(
+        "{adapter}: {} handed over in {:.2} s, up in {}, shaders {}, {} down in {}, waited for {:.2} s; at most {} of its memory",
+        ByteSize(traffic.bytes_up),
+        traffic.handing_over_seconds,
+        timed(traffic.upload_seconds),
+        timed(traffic.shaders_seconds),
+        ByteSize(traffic.bytes_down),
+        timed(traffic.download_seconds),
+        traffic.wait_seconds,
+        ByteSize(*peak_memory_bytes)
+    ));
 }
 
 /// Where the time and the bytes of each stage went, and which stage held up the others.

@@ -1,6 +1,6 @@
 //! In place of the device where the program was built without the feature `gpu`.
 
-use super::{Adapter, Choice};
+use super::{Adapter, Choice, Traffic};
 use crate::error::{Error, ErrorKind, Result};
 
 /// No device can be had.
@@ -22,6 +22,26 @@ impl Gpu {
 
     /// The adapter that was opened.
     pub fn adapter(&self) -> &Adapter {
+        match *self {}
+    }
+
+    /// What went up and came down.
+    pub fn traffic(&self) -> Traffic {
+        match *self {}
+    }
+
+    /// The most bytes that may be allocated.
+    pub fn memory_budget_bytes(&self) -> u64 {
+        match *self {}
+    }
+
+    /// The most bytes that were allocated at any time.
+    pub fn peak_bytes(&self) -> u64 {
+        match *self {}
+    }
+
+    /// The largest piece of a buffer that a shader can be given, in bytes.
+    pub fn max_binding_bytes(&self) -> u64 {
         match *self {}
     }
 }

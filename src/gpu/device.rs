@@ -3,7 +3,9 @@
 use super::adapter::{Adapter, Choice};
 use super::drivers;
 use super::memory::Account;
+use super::pipeline_cache::KeptPipelines;
 use super::shader::Pipelines;
+use super::traffic::Counters;
 use crate::error::{Error, ErrorKind, Result};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -14,6 +16,11 @@ const DEFAULT_MEMORY_PERCENT: u64 = 80;
 /// Budget where the driver does not tell how much memory there is.
 const FALLBACK_MEMORY_BYTES: u64 = 1 << 30;
 
+/// What is used where it is there.
+const WELCOME: wgpu::Features = wgpu::Features::TIMESTAMP_QUERY
+    .union(wgpu::Features::TIMESTAMP_QUERY_INSIDE_ENCODERS)
+    .union(wgpu::Features::PIPELINE_CACHE);
+
 /// An adapter, opened. Shared by all threads.
 #[derive(Debug)]
 pub struct Gpu {
@@ -22,6 +29,8 @@ pub struct Gpu {
     pub(super) queue: wgpu::Queue,
     pub(super) account: Arc<Account>,
     pub(super) pipelines: Pipelines,
+    pub(super) kept_pipelines: Option<KeptPipelines>,
+    pub(super) counters: Counters,
     /// Why the device is gone, once it is.
     lost: Arc<OnceLock<String>>,
 }
@@ -42,7 +51,7 @@ impl Gpu {
         let (adapter, found) = drivers::choose(choice)?;
         let description = wgpu::DeviceDescriptor {
             label: Some("skycache-gpu"),
-            required_features: found.features() & wgpu::Features::TIMESTAMP_QUERY,
+            required_features: found.features() & WELCOME,
             required_limits: found.limits(),
             memory_hints: wgpu::MemoryHints::Performance,
             ..Default::default()
@@ -54,10 +63,9 @@ impl Gpu {
         })?;
         let lost = Arc::new(OnceLock::new());
         let seen = Arc::clone(&lost);
-        device.set_device_lost_callback(move |reason, message| {
-            if reason != wgpu::DeviceLostReason::Destroyed {
-                let _ = seen.set(message);
-            }
+        device.set_device_lost_callback(move |_, message| {
+            // The first reason is the one that counts.
+            let _ = seen.set(message);
         });
         // Whatever no scope has caught ends in the next check, not in a panic.
         let seen = Arc::clone(&lost);
@@ -66,7 +74,15 @@ impl Gpu {
         }));
         let share = adapter.memory_bytes.map_or(FALLBACK_MEMORY_BYTES, |bytes| bytes / 100 * DEFAULT_MEMORY_PERCENT);
         let account = Account::new(memory_bytes.unwrap_or(share));
-        Ok(Self { adapter, device, queue, account, pipelines: Pipelines::default(), lost })
+        let kept_pipelines = KeptPipelines::of_user(&device, &found.get_info());
+        let (pipelines, counters) = (Pipelines::default(), Counters::default());
+        Ok(Self { adapter, device, queue, account, pipelines, kept_pipelines, counters, lost })
+    }
+
+    /// Gives the device back at once: everything that is asked of it from now on fails, as after a loss.
+    pub fn destroy(&self) {
+        let _ = self.lost.set("it was given back".to_owned());
+        self.device.destroy();
     }
 
     /// The adapter that was opened.
@@ -85,6 +101,11 @@ impl Gpu {
         self.device.limits().max_compute_workgroups_per_dimension
     }
 
+    /// Whether commands can be timed on the device, and not only shaders.
+    pub(super) fn times_commands(&self) -> bool {
+        self.device.features().contains(wgpu::Features::TIMESTAMP_QUERY_INSIDE_ENCODERS)
+    }
+
     /// Runs `work`, which makes or submits things on the device; what the device objects to is an error of `doing`,
     /// which completes "cannot ...", as in "blur the rows".
     ///
@@ -97,7 +118,8 @@ impl Gpu {
         let result = work();
         let caught = [validation.pop(), memory.pop(), internal.pop()].map(pollster::block_on);
         match caught.into_iter().flatten().next() {
-            Some(error) => Err(self.failed(doing, error)),
+            // What a lost device objects to is that it is lost.
+            Some(error) => Err(self.alive(doing).err().unwrap_or_else(|| self.failed(doing, error))),
             None => self.alive(doing).map(|()| result),
         }
     }
@@ -136,5 +158,14 @@ impl Gpu {
         waited.map(|_| ()).map_err(|cause| {
             Error::new(ErrorKind::Device, format!("cannot {doing} on {}", self.adapter.name)).cause(cause.to_string())
         })
+    }
+}
+
+impl Drop for Gpu {
+    fn drop(&mut self) {
+        if let Some(kept) = self.kept_pipelines.as_ref().filter(|_| self.lost.get().is_none() && self.n_pipelines() > 0)
+        {
+            kept.save();
+        }
     }
 }

@@ -16,9 +16,36 @@ pub fn list() -> Vec<Adapter> {
 pub(super) fn choose(choice: &Choice) -> Result<(Adapter, wgpu::Adapter)> {
     let adapters = pollster::block_on(instance().enumerate_adapters(wgpu::Backends::VULKAN));
     let listed: Vec<Adapter> = adapters.iter().enumerate().map(|(index, adapter)| described(index, adapter)).collect();
+    if listed.is_empty() {
+        return Err(no_adapter());
+    }
     let chosen = pick(&listed, choice)?;
     let found = adapters.into_iter().nth(chosen).map(|adapter| (listed[chosen].clone(), adapter));
     found.ok_or_else(|| Error::new(ErrorKind::Missing, "the adapter is gone"))
+}
+
+/// Why nothing was found at all.
+fn no_adapter() -> Error {
+    let (what, help) = if has_vulkan() {
+        ("there is no graphics card that a Vulkan driver offers", "install the card's Vulkan driver")
+    } else {
+        ("there is no graphics card: the Vulkan library is not installed", "install libvulkan (Debian: libvulkan1)")
+    };
+    Error::new(ErrorKind::Missing, what).help(format!("{help}, or use --backend cpu"))
+}
+
+/// Whether the library is there by which drivers are found.
+#[cfg(all(unix, not(target_vendor = "apple")))]
+fn has_vulkan() -> bool {
+    // SAFETY: the name is a C string. The library is the one that has just been loaded, or failed to load, for the list
+    // of adapters, so that its constructors are run by no one else; it stays loaded, as it does for a device.
+    let library = unsafe { libc::dlopen(c"libvulkan.so.1".as_ptr(), libc::RTLD_LAZY | libc::RTLD_LOCAL) };
+    !library.is_null()
+}
+
+#[cfg(not(all(unix, not(target_vendor = "apple"))))]
+fn has_vulkan() -> bool {
+    true
 }
 
 /// Where the drivers of this machine are asked. Only Vulkan is built in.

@@ -15,7 +15,11 @@ mod memory;
 #[cfg(all(test, feature = "gpu"))]
 pub(crate) mod mirror;
 #[cfg(feature = "gpu")]
+mod pipeline_cache;
+pub mod select;
+#[cfg(feature = "gpu")]
 mod shader;
+mod traffic;
 
 #[cfg(not(feature = "gpu"))]
 mod absent;
@@ -23,10 +27,11 @@ mod absent;
 pub use absent::{Gpu, list};
 
 pub use adapter::{Adapter, Choice};
+pub use traffic::Traffic;
 #[cfg(feature = "gpu")]
 pub use {
     device::{Gpu, Timed},
     drivers::list,
-    memory::{Buffer, Download, Staging},
+    memory::{Buffer, Download, Parts, STAMPS_BYTES, Source, Staging},
     shader::{Binding, Pass, Shader},
 };

@@ -2,6 +2,7 @@
 
 use super::device::{Gpu, Timed};
 use super::memory::Buffer;
+use super::pipeline_cache::KeptPipelines;
 use crate::error::Result;
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
@@ -87,6 +88,11 @@ impl Gpu {
         self.encode(doing, passes, None)
     }
 
+    /// How many pipelines were compiled, or taken from the driver's cache.
+    pub(super) fn n_pipelines(&self) -> usize {
+        self.pipelines.made.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
     /// How many dispatches this device was given: proof of who computed something.
     pub fn dispatches(&self) -> u64 {
         self.pipelines.dispatches.load(Relaxed)
@@ -121,22 +127,7 @@ impl Gpu {
         let prepared = passes.iter().map(|pass| self.prepare(doing, pass)).collect::<Result<Vec<_>>>()?;
         self.checked(doing, || {
             let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-            for (i, (pass, (pipeline, group))) in passes.iter().zip(&prepared).enumerate() {
-                let stamps = timed.map(|(query_set, _)| wgpu::ComputePassTimestampWrites {
-                    query_set,
-                    beginning_of_pass_write_index: (i == 0).then_some(0),
-                    end_of_pass_write_index: (i + 1 == passes.len()).then_some(1),
-                });
-                let stamps = stamps
-                    .filter(|stamps| stamps.beginning_of_pass_write_index.or(stamps.end_of_pass_write_index).is_some());
-                let description =
-                    wgpu::ComputePassDescriptor { label: Some(pass.shader.name), timestamp_writes: stamps };
-                let mut compute = encoder.begin_compute_pass(&description);
-                compute.set_pipeline(pipeline);
-                compute.set_bind_group(0, group, &[]);
-                let [x, y, z] = pass.workgroups;
-                compute.dispatch_workgroups(x, y, z);
-            }
+            dispatch(&mut encoder, passes, &prepared, timed.map(|(queries, _)| queries));
             if let Some((queries, stamps)) = timed {
                 encoder.resolve_query_set(queries, 0..2, &stamps.raw, 0);
             }
@@ -146,8 +137,25 @@ impl Gpu {
         Ok(())
     }
 
+    /// Submits the passes among other commands: `commands` is given an encoder, and what puts the passes into it.
+    pub(super) fn submit_with(
+        &self,
+        doing: &str,
+        passes: &[Pass],
+        commands: impl FnOnce(&mut wgpu::CommandEncoder, &dyn Fn(&mut wgpu::CommandEncoder)),
+    ) -> Result<wgpu::SubmissionIndex> {
+        let prepared = passes.iter().map(|pass| self.prepare(doing, pass)).collect::<Result<Vec<_>>>()?;
+        let submission = self.checked(doing, || {
+            let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+            commands(&mut encoder, &|encoder| dispatch(encoder, passes, &prepared, None));
+            self.queue.submit([encoder.finish()])
+        })?;
+        self.pipelines.dispatches.fetch_add(passes.len() as u64, Relaxed);
+        Ok(submission)
+    }
+
     /// The pipeline of a pass, and its buffers bound.
-    fn prepare(&self, doing: &str, pass: &Pass) -> Result<(Arc<wgpu::ComputePipeline>, wgpu::BindGroup)> {
+    fn prepare(&self, doing: &str, pass: &Pass) -> Result<Prepared> {
         let pipeline = self.pipeline(pass)?;
         let params = wgpu::BufferDescriptor {
             label: Some("parameters"),
@@ -198,11 +206,38 @@ impl Gpu {
                     // Shaders write what they read there.
                     zero_initialize_workgroup_memory: false,
                 },
-                cache: None,
+                cache: self.kept_pipelines.as_ref().map(KeptPipelines::of_driver),
             })
         })?;
         let pipeline = Arc::new(pipeline);
         made.insert(key, Arc::clone(&pipeline));
         Ok(pipeline)
+    }
+}
+
+/// A pipeline, and the buffers of one dispatch bound.
+type Prepared = (Arc<wgpu::ComputePipeline>, wgpu::BindGroup);
+
+/// Puts passes into an encoder; the times before the first and after the last are 0 and 1 of `stamps`.
+fn dispatch(
+    encoder: &mut wgpu::CommandEncoder,
+    passes: &[Pass],
+    prepared: &[Prepared],
+    stamps: Option<&wgpu::QuerySet>,
+) {
+    for (i, (pass, (pipeline, group))) in passes.iter().zip(prepared).enumerate() {
+        let stamps = stamps.map(|query_set| wgpu::ComputePassTimestampWrites {
+            query_set,
+            beginning_of_pass_write_index: (i == 0).then_some(0),
+            end_of_pass_write_index: (i + 1 == passes.len()).then_some(1),
+        });
+        let stamps =
+            stamps.filter(|stamps| stamps.beginning_of_pass_write_index.or(stamps.end_of_pass_write_index).is_some());
+        let description = wgpu::ComputePassDescriptor { label: Some(pass.shader.name), timestamp_writes: stamps };
+        let mut compute = encoder.begin_compute_pass(&description);
+        compute.set_pipeline(pipeline);
+        compute.set_bind_group(0, group, &[]);
+        let [x, y, z] = pass.workgroups;
+        compute.dispatch_workgroups(x, y, z);
     }
 }

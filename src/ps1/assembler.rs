@@ -3,7 +3,9 @@
 //!
 //! The thread decides; the work itself, placing, convolving and encoding, is done on all threads.
 
+use super::backend::Card;
 use super::canonical::CanonicalWindow;
+use super::card::{self, Stopped};
 use super::combine::TiledPlane;
 use super::gather::Gatherer;
 use super::legacy::LegacyRows;
@@ -14,34 +16,44 @@ use super::progress::{Event, Progress, Spent};
 use super::reader::{Arrival, Readers};
 use super::saver::Saver;
 use super::schedule::Schedule;
-use super::strips::{self, Item, Plane};
+use super::strips::{self, Item, Made, Out, Plane};
 use super::{Assembly, Options, Rejected, resume};
-use crate::compute::gaussian::Gaussian;
+use crate::compute::gaussian::{Gaussian, gpu::Stream};
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::zarr::{Chunk, ChunkBuffer, Encoder};
 use crate::skycell::SkycellId;
 use rayon::prelude::*;
+use std::collections::HashSet;
 use std::sync::atomic::Ordering::Relaxed;
 
-/// Assembles all projections.
+/// What stands around the assembler.
+#[derive(Clone, Copy)]
+pub struct Stages<'a> {
+    pub readers: &'a Readers,
+    pub output: &'a Output,
+    pub saver: &'a Saver,
+    pub progress: &'a Progress,
+}
+
+/// Assembles all projections. A graphics card is given patches of at most `patch_px` pixels.
 ///
 /// # Errors
-/// [`ErrorKind::Interrupted`] after a signal, or when the saver has given up. A cell that fails
-/// is added to `rejected`.
+/// [`ErrorKind::Interrupted`] after a signal, or when the saver has given up; those of a graphics card
+/// that fails where the CPU must not go on. A cell that fails is added to `rejected`.
 pub fn run(
     options: &Options,
     plan: &Plan,
-    readers: &Readers,
-    output: &Output,
-    saver: &Saver,
-    progress: &Progress,
+    patch_px: usize,
+    stages: Stages,
     rejected: &mut Vec<Rejected>,
 ) -> Result<()> {
+    let Stages { readers, progress, .. } = stages;
     let gaussian = Gaussian::new(options.psf);
+    let mut card = card_of(options, &gaussian, patch_px, progress)?;
     let mut gatherer = Gatherer::new(options, readers, progress);
     let mut first_index = 0;
     for projection in &plan.projections {
-        let mut assembler = Assembler::new(options, projection, &gaussian, readers, output, saver, progress)?;
+        let mut assembler = Assembler::new(options, projection, &gaussian, &mut card, stages)?;
         for index in 0..projection.tasks.len() {
             let arrival = gatherer.gather(first_index + index)?;
             assembler.accept(index, arrival, rejected)?;
@@ -54,15 +66,31 @@ pub fn run(
     Ok(())
 }
 
+/// The card of the options, made ready; `None` if the CPU is to convolve.
+fn card_of<'a>(
+    options: &'a Options,
+    gaussian: &Gaussian,
+    patch_px: usize,
+    progress: &Progress,
+) -> Result<Option<Card<'a>>> {
+    let Some(gpu) = options.backend.gpu() else { return Ok(None) };
+    match Stream::new(gpu, gaussian) {
+        Ok(stream) => Ok(Some(Card { stream, patch_px })),
+        Err(error) => options.backend.or_cpu(error, progress).map(|()| None),
+    }
+}
+
 enum Rows {
     Canonical { window: CanonicalWindow, schedule: Schedule },
     Legacy(LegacyRows),
 }
 
-struct Assembler<'a> {
+struct Assembler<'a, 'c> {
     options: &'a Options,
     projection: &'a Projection,
     gaussian: &'a Gaussian,
+    /// `None` for the CPU, and once the card has failed.
+    card: &'a mut Option<Card<'c>>,
     readers: &'a Readers,
     output: &'a Output,
     saver: &'a Saver,
@@ -77,15 +105,13 @@ struct Assembler<'a> {
     making: Vec<Option<Making>>,
 }
 
-impl<'a> Assembler<'a> {
+impl<'a, 'c> Assembler<'a, 'c> {
     fn new(
         options: &'a Options,
         projection: &'a Projection,
         gaussian: &'a Gaussian,
-        readers: &'a Readers,
-        output: &'a Output,
-        saver: &'a Saver,
-        progress: &'a Progress,
+        card: &'a mut Option<Card<'c>>,
+        Stages { readers, output, saver, progress }: Stages<'a>,
     ) -> Result<Self> {
         let reach_px = options.psf.radius_px();
         let layout = projection.layout.clone();
@@ -105,6 +131,7 @@ impl<'a> Assembler<'a> {
             options,
             projection,
             gaussian,
+            card,
             readers,
             output,
             saver,
@@ -270,17 +297,11 @@ impl<'a> Assembler<'a> {
     /// Makes chunks, and publishes the cells that are then done.
     fn make(&mut self, items: Vec<Item>) -> Result<()> {
         crate::interrupt::check()?;
-        let plane = self.plane();
-        let write = |item: &Item, bytes| {
-            let making = self.making[item.task].as_ref().expect("only chunks of cells in the making are made");
-            self.write(making.staged(), Part::Data, item.chunk.index, bytes)
-        };
-        let clock = &self.progress.assembler;
-        let made = strips::make(self.gaussian, &plane, items, &self.data, clock, &write)?;
+        let made = self.chunks(items)?;
         let n_columns = self.data.chunks_of_row(0).len();
         for chunk in made {
             let making = self.making[chunk.task].as_mut().expect("only chunks of cells in the making are made");
-            making.add(chunk.index[0] * n_columns + chunk.index[1], chunk.hash, chunk.n_nan);
+            making.add(&chunk, n_columns);
         }
         for index in 0..self.making.len() {
             if let Some(whole) = self.making[index].take_if(|making| making.is_whole()) {
@@ -291,6 +312,33 @@ impl<'a> Assembler<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Convolves and writes chunks, on the card while there is one.
+    fn chunks(&mut self, mut items: Vec<Item>) -> Result<Vec<Made>> {
+        let mut card = self.card.take();
+        let write = |item: &Item, bytes| {
+            let making = self.making[item.task].as_ref().expect("only chunks of cells in the making are made");
+            self.write(making.staged(), Part::Data, item.chunk.index, bytes)
+        };
+        let (plane, mut made) = (self.plane(), Vec::new());
+        let out = Out { encoder: &self.data, clock: &self.progress.assembler, write: &write };
+        if let Some(on) = &mut card {
+            let reach_px = self.gaussian.psf().radius_px();
+            match card::make(on, reach_px, &plane, items.clone(), &out, &mut made) {
+                Ok(()) => items.clear(),
+                Err(Stopped::Otherwise(error)) => return Err(error),
+                Err(Stopped::ByCard(error)) => {
+                    self.options.backend.or_cpu(error, self.progress)?;
+                    card = None;
+                    let done: HashSet<_> = made.iter().map(|chunk| (chunk.task, chunk.index)).collect();
+                    items.retain(|item| !done.contains(&(item.task, item.chunk.index)));
+                }
+            }
+        }
+        made.extend(strips::make(self.gaussian, &plane, items, &out)?);
+        *self.card = card;
+        Ok(made)
     }
 
     fn context(&self) -> Context<'_> {

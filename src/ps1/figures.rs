@@ -43,19 +43,30 @@ const HOLDS_UP: f64 = 0.6;
 impl Figures {
     /// What was used since `cpu_before`; reading and computing have `n_threads` threads each. `budget_binds`: whether a
     /// larger memory budget would let more in.
-    pub fn of(progress: &Progress, n_threads: usize, budget_binds: bool, seconds: f64, cpu_before: Duration) -> Self {
+    ///
+    /// `card_wait_seconds`: what the assembler waited for a graphics card.
+    pub fn of(
+        progress: &Progress,
+        n_threads: usize,
+        budget_binds: bool,
+        seconds: f64,
+        cpu_before: Duration,
+        card_wait_seconds: f64,
+    ) -> Self {
         let clocks = [&progress.reader, &progress.preprocessor, &progress.assembler, &progress.saver];
         let stages = clocks.map(super::progress::StageClock::figures);
         let cpu_seconds = process_cpu().saturating_sub(cpu_before).as_secs_f64();
         let shared_cpu_seconds = (cpu_seconds - stages.iter().map(|stage| stage.cpu).sum::<f64>()).max(0.0);
         let by_name = STAGES.iter().zip(stages).map(|(name, stage)| ((*name).to_owned(), json!(stage)));
         let n_cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
-        Self {
-            stages: serde_json::Value::Object(by_name.collect()),
-            cpu_seconds,
-            shared_cpu_seconds,
-            limited_by: limited_by(&stages, n_threads.max(1), n_cores, budget_binds, seconds, cpu_seconds),
-        }
+        let limited_by = if card_wait_seconds >= HOLDS_UP * seconds {
+            let percent = (100.0 * card_wait_seconds / seconds).round();
+            format!("the graphics card: waited for it {percent} % of the time; --backend cpu may be as fast")
+        } else {
+            limited_by(&stages, n_threads.max(1), n_cores, budget_binds, seconds, cpu_seconds)
+        };
+        let stages = serde_json::Value::Object(by_name.collect());
+        Self { stages, cpu_seconds, shared_cpu_seconds, limited_by }
     }
 }
 

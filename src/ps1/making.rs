@@ -1,9 +1,10 @@
 //! What is known of a cell while its chunks are made, and the record it ends as.
 
+use super::backend::CPU;
 use super::output::{CellRecord, Finished, InputsMissing, Owned, RECORD_ATTRIBUTE, StagedCell};
 use super::plan::Projection;
 use super::store::Stamp;
-use super::strips::hash_of_chunks;
+use super::strips::{Made, hash_of_chunks};
 use super::{Options, resume};
 use crate::error::Result;
 use crate::image::header::Header;
@@ -27,6 +28,7 @@ pub struct Making {
     /// By chunk, row by row; `None` until it is made.
     hashes: Vec<Option<blake3::Hash>>,
     n_nan: usize,
+    n_on_card: usize,
 }
 
 /// What decides a cell's record besides the cell itself.
@@ -40,7 +42,7 @@ pub struct Context<'a> {
 
 impl Making {
     pub fn new(facts: Facts, staged: StagedCell, n_chunks: usize) -> Self {
-        Self { facts, staged, hashes: vec![None; n_chunks], n_nan: 0 }
+        Self { facts, staged, hashes: vec![None; n_chunks], n_nan: 0, n_on_card: 0 }
     }
 
     /// Where the chunks go.
@@ -48,10 +50,20 @@ impl Making {
         &self.staged
     }
 
-    /// Notes a chunk that has been written.
-    pub fn add(&mut self, chunk: usize, hash: blake3::Hash, n_nan: usize) {
-        self.hashes[chunk] = Some(hash);
-        self.n_nan += n_nan;
+    /// Notes a chunk that has been written; `n_columns` is that of the cell's grid of chunks.
+    pub fn add(&mut self, made: &Made, n_columns: usize) {
+        self.hashes[made.index[0] * n_columns + made.index[1]] = Some(made.hash);
+        self.n_nan += made.n_nan;
+        self.n_on_card += usize::from(made.on_card);
+    }
+
+    /// What convolved its chunks.
+    fn backend(&self, options: &Options) -> String {
+        match self.n_on_card {
+            0 => CPU.to_owned(),
+            n if n == self.hashes.len() => options.backend.name(),
+            _ => format!("{}, then {CPU}", options.backend.name()),
+        }
     }
 
     pub fn is_whole(&self) -> bool {
@@ -84,6 +96,7 @@ impl Making {
             });
             others.map(|(other, _)| other.listed.cell.name.clone()).collect()
         };
+        let backend = self.backend(options);
         let band_names = |bands: &[Band]| bands.iter().map(|band| band.name().to_owned()).collect();
         CellRecord {
             name: task.listed.cell.name.clone(),
@@ -101,7 +114,8 @@ impl Making {
             },
             n_nan: self.n_nan,
             inputs_hash: contents[index].1.clone(),
-            recipe: resume::recipe(options, projection, id, contents),
+            recipe: resume::recipe(options, projection, id, contents, &backend),
+            backend,
             output_hash: hash_of_chunks(self.hashes.iter().flatten()),
             mask_hash: self.facts.mask_hash.clone(),
         }

@@ -9,8 +9,9 @@ use super::legacy::LegacyRows;
 use super::plan::{Plan, Projection, Task};
 use super::schedule::Schedule;
 use super::{Assembly, Options};
-use crate::compute::gaussian::{Gaussian, Plan as Taps};
+use crate::compute::gaussian::{Gaussian, Plan as Taps, gpu::Stream};
 use crate::error::{Error, ErrorKind, Result};
+use crate::gpu::Gpu;
 use crate::image::zarr::CHUNK_PX;
 use crate::units::ByteSize;
 use serde::Serialize;
@@ -53,6 +54,9 @@ pub struct Memory {
     pub fixed_bytes: u64,
     /// Compressed tiles that may be on their way from readers to preprocessors.
     pub tiles_in_flight: usize,
+    /// The most pixels of a patch for a graphics card; 0 without one.
+    #[serde(skip)]
+    pub patch_px: usize,
 }
 
 /// The terms that do not depend on how many cells are in flight, in bytes; each is that of the projection
@@ -67,13 +71,14 @@ struct Terms {
 }
 
 impl Terms {
-    fn of(plan: &Plan, options: &Options) -> Self {
-        let gaussian = Gaussian::new(options.psf);
+    fn of(plan: &Plan, options: &Options, gaussian: &Gaussian, patch_px: usize) -> Self {
         let largest = |bytes: &dyn Fn(&Projection) -> u64| plan.projections.iter().map(bytes).max().unwrap_or(0);
         let n_threads = options.n_threads as u64;
         Self {
             rows: largest(&|projection| projection.bytes_of_rows(options)),
-            blur: largest(&|projection| projection.bytes_of_blur(options, gaussian.plan())),
+            // The CPU goes on where a card fails.
+            blur: largest(&|projection| projection.bytes_of_blur(options, gaussian.plan()))
+                .max(card_bytes(options, gaussian, patch_px)),
             chunks: (n_threads + 1) * CHUNKS_A_THREAD * largest(&Projection::chunk_bytes),
         }
     }
@@ -87,17 +92,24 @@ impl Plan {
     /// What the run takes of memory, from metadata alone; [`Plan::measure_inputs`] comes first.
     pub fn memory(&self, options: &Options) -> Memory {
         let budget_bytes = options.memory_budget.map_or_else(budget::default_bytes, |size| size.0);
-        let terms = Terms::of(self, options).all();
-        let fixed = |n_tiles: usize| terms + self.decoding_bytes(n_tiles, options.n_threads);
+        let gaussian = Gaussian::new(options.psf);
         let (cells, largest) = self.bytes_in_flight();
+        let patches_px = options.backend.gpu().map_or_else(Vec::new, |gpu| card_patches_px(gpu, &gaussian));
+        let decoding = |n_tiles: usize| self.decoding_bytes(n_tiles, options.n_threads);
+        let terms_with = |patch_px: usize| Terms::of(self, options, &gaussian, patch_px).all();
+        let has_room = |px: &usize| terms_with(*px) + decoding(MIN_TILES) + cells <= budget_bytes;
+        let least_px = patches_px.last().copied().unwrap_or(0);
+        let patch_px = patches_px.into_iter().find(has_room).unwrap_or(least_px);
+        let terms = terms_with(patch_px);
+        let fixed = |n_tiles: usize| terms + decoding(n_tiles);
         // Whole MiB, so that the advice, typed back, is accepted.
-        let smallest_budget_bytes = (fixed(MIN_TILES) + cells).next_multiple_of(1 << 20);
+        let smallest_budget_bytes = (terms_with(least_px) + decoding(MIN_TILES) + cells).next_multiple_of(1 << 20);
         let fits = |n_tiles: &usize| fixed(*n_tiles) + cells <= budget_bytes;
         let tiles_in_flight = (MIN_TILES..=most_tiles(options.n_threads)).rev().find(fits).unwrap_or(MIN_TILES);
         let fixed_bytes = fixed(tiles_in_flight);
         // The tiles of a cell that is placed are those of the next one: 1 to 1.5 cells were seen, by the load.
         let predicted_peak_bytes = fixed_bytes + (largest + largest / 4).min(cells);
-        Memory { budget_bytes, smallest_budget_bytes, predicted_peak_bytes, fixed_bytes, tiles_in_flight }
+        Memory { budget_bytes, smallest_budget_bytes, predicted_peak_bytes, fixed_bytes, tiles_in_flight, patch_px }
     }
 
     /// Bytes of the cells that may be in flight at once, combined, and of the largest of them.
@@ -190,6 +202,57 @@ impl Projection {
     fn chunk_bytes(&self) -> u64 {
         let (ny, nx) = self.layout.cell_shape;
         (ny.min(CHUNK_PX) * nx.min(CHUNK_PX)) as u64 * PIXEL_BYTES
+    }
+}
+
+/// Pixels of patches that are tried, the largest first: each half as large takes half the memory, and more of it
+/// is the surroundings that neighbours share.
+const PATCHES_PX: [usize; 4] = [48 << 20, 24 << 20, 12 << 20, 6 << 20];
+
+/// Of what long patches need more than square ones.
+const SLACK: u64 = 8;
+
+/// A driver, its threads and compiled shaders. Measured: see `docs/benchmarks.md`.
+const DRIVER_BYTES: u64 = 160 << 20;
+
+/// One chunk with what the PSF sees around it.
+fn least_side_px(gaussian: &Gaussian) -> usize {
+    CHUNK_PX + 2 * gaussian.psf().radius_px()
+}
+
+/// Of a card's memory, what the smallest patch takes.
+pub fn least_card_bytes(gaussian: &Gaussian) -> u64 {
+    let side = least_side_px(gaussian);
+    Stream::budget_bytes(gaussian, (side, side))
+}
+
+/// Sizes of patches that fit a card, the largest first; none if not even a chunk with its surroundings does.
+pub fn card_patches_px(gpu: &Gpu, gaussian: &Gaussian) -> Vec<usize> {
+    let least = least_side_px(gaussian).pow(2);
+    let fits = |px: &usize| {
+        let slack = if *px == least { 0 } else { *px as u64 * PIXEL_BYTES / SLACK };
+        let of_device = card_budget_bytes(gaussian, *px) + 6 * slack;
+        let of_binding = *px as u64 * PIXEL_BYTES + slack;
+        of_device <= gpu.memory_budget_bytes() && of_binding <= gpu.max_binding_bytes()
+    };
+    PATCHES_PX.into_iter().filter(|px| *px > least).chain([least]).filter(fits).collect()
+}
+
+/// Of a card's memory, for square patches of so many pixels.
+fn card_budget_bytes(gaussian: &Gaussian, patch_px: usize) -> u64 {
+    let side = patch_px.isqrt();
+    Stream::budget_bytes(gaussian, (side, side))
+}
+
+/// Of the host's memory, what a card takes: two patches on their way up and two results on their way down, and all of
+/// what is the card's if that has no memory of its own.
+fn card_bytes(options: &Options, gaussian: &Gaussian, patch_px: usize) -> u64 {
+    let Some(gpu) = options.backend.gpu() else { return 0 };
+    let on_their_way = 4 * patch_px as u64 * PIXEL_BYTES;
+    match gpu.adapter().kind {
+        "discrete" => DRIVER_BYTES + on_their_way,
+        // The budget of the card has those too.
+        _ => DRIVER_BYTES + card_budget_bytes(gaussian, patch_px).max(on_their_way),
     }
 }
 

@@ -11,8 +11,10 @@
 //! [`progress`] is for whoever wants to show it.
 
 pub mod assembler;
+pub mod backend;
 pub mod budget;
 pub mod canonical;
+mod card;
 pub mod combine;
 pub mod figures;
 pub mod gather;
@@ -34,15 +36,17 @@ pub mod strips;
 pub mod survey;
 pub mod trace;
 
+pub use backend::Backend;
 pub use list::{Detector, List, ListedCell};
 pub use progress::{Event, Progress};
 pub use shard::{Shard, ShardChoice};
 pub use survey::survey;
 
-use crate::compute::gaussian::Psf;
+use crate::compute::gaussian::{Gaussian, Psf};
 use crate::error::{Error, ErrorKind, Result};
 use crate::skycell::PAD_PX;
 use crate::units::ByteSize;
+use backend::{CPU, CardFigures};
 use output::{Compression, Output};
 use plan::Plan;
 use serde::Serialize;
@@ -98,6 +102,8 @@ pub struct Options {
     pub compression: Compression,
     /// Only this part of the cells.
     pub shard: Option<Shard>,
+    /// What convolves. It is part of what decides whether a finished cell is kept.
+    pub backend: Backend,
 }
 
 impl Options {
@@ -186,7 +192,12 @@ pub struct Report {
     pub shard: Option<Shard>,
     /// Cells that the run was asked for, finished or not; 0 if its shard is empty.
     pub asked: usize,
-    pub backend: &'static str,
+    /// `cpu`, `gpu: ` and the adapter, or that and `, then cpu` if the card failed.
+    pub backend: String,
+    /// What a graphics card did, if there was one.
+    pub gpu: Option<backend::CardFigures>,
+    /// Why the CPU did what a graphics card was to do, if it did.
+    pub fell_back: Option<String>,
     pub interrupted: bool,
 }
 
@@ -194,22 +205,29 @@ pub struct Report {
 ///
 /// # Errors
 /// When nothing can be done: no list, no store, impossible parameters, a budget too small, an
-/// output that cannot be written. A skycell that cannot be used is only added to `rejected`,
+/// output that cannot be written, a graphics card that fails where the CPU must not go on. A skycell that cannot be used is only added to `rejected`,
 /// which is filled however the run ends.
 pub fn run(options: &Options, progress: &Arc<Progress>, rejected: &mut Vec<Rejected>) -> Result<Report> {
     options.check()?;
+    let backend = options.backend.with_room(&Gaussian::new(options.psf), progress)?;
+    let options = &Options { backend, ..options.clone() };
+    let traffic_before = options.backend.gpu().map(|gpu| gpu.traffic());
     let start = Instant::now();
     let cpu_before = figures::process_cpu();
     let started = jiff::Timestamp::now();
     let plan = Plan::make(options)?;
     rejected.clone_from(&plan.rejected);
-    rejected.iter().for_each(|rejected| progress.tell(Event::Rejected(rejected)));
     let asked = plan.n_wanted();
     let output = Output::open(&options.output_folder())?;
     let mut plan = plan.without_finished(options, &output)?;
     plan.measure_inputs();
     let memory = plan.memory(options);
-    memory.check()?;
+    if let Err(error) = memory.check() {
+        // A card takes memory of the host too.
+        options.backend.or_cpu(error, progress)?;
+        return run(&Options { backend: Backend::Cpu, ..options.clone() }, progress, rejected);
+    }
+    rejected.iter().for_each(|rejected| progress.tell(Event::Rejected(rejected)));
     progress.cells_kept.store(plan.kept.len() as u64, Relaxed);
     for cell in &plan.kept {
         progress.tell(Event::Kept { name: &cell.name, projection: cell.id.projection });
@@ -220,13 +238,15 @@ pub fn run(options: &Options, progress: &Arc<Progress>, rejected: &mut Vec<Rejec
 
     let saver = saver::Saver::start(output.clone(), Arc::clone(progress))?;
     let readers = reader::Readers::start(options, &plan, memory.tiles_in_flight, Arc::clone(progress))?;
-    let outcome = assembler::run(options, &plan, &readers, &output, &saver, progress, rejected);
+    let stages = assembler::Stages { readers: &readers, output: &output, saver: &saver, progress };
+    let outcome = assembler::run(options, &plan, memory.patch_px, stages, rejected);
     let peak_cell_bytes = readers.peak_bytes();
     drop(readers);
     let (done, saved) = saver.finish();
     let interrupted = crate::interrupt::signal().is_some();
 
     let seconds = start.elapsed().as_secs_f64();
+    let card = options.backend.gpu().zip(traffic_before).map(|(gpu, before)| CardFigures::of(gpu, &before));
     let report = Report {
         written: done.len(),
         kept: plan.kept.len(),
@@ -247,10 +267,13 @@ pub fn run(options: &Options, progress: &Arc<Progress>, rejected: &mut Vec<Rejec
             memory.holds_up(options.n_threads),
             seconds,
             cpu_before,
+            card.as_ref().map_or(0.0, |card| card.traffic.wait_seconds),
         ),
         shard: options.shard,
         asked,
-        backend: "cpu",
+        backend: backend_of(options, progress),
+        fell_back: progress.fell_back.get().cloned(),
+        gpu: card,
         interrupted,
     };
     let run = json!({
@@ -262,6 +285,8 @@ pub fn run(options: &Options, progress: &Arc<Progress>, rejected: &mut Vec<Rejec
         "allow_missing_bands": options.recipe.allow_missing_bands,
         "assembly": options.assembly.name(),
         "threads": options.n_threads,
+        "backend": report.backend,
+        "adapter": report.gpu.as_ref().map(|card| &card.adapter),
         "started": started.to_string(),
         "finished": jiff::Timestamp::now().to_string(),
         "report": report,
@@ -272,5 +297,14 @@ pub fn run(options: &Options, progress: &Arc<Progress>, rejected: &mut Vec<Rejec
         (Ok(()), Ok(())) => metadata.map(|()| report),
         (Err(error), Ok(())) | (_, Err(error)) if error.kind() != ErrorKind::Interrupted => Err(error),
         _ => Ok(report),
+    }
+}
+
+/// What convolved the cells of a run.
+fn backend_of(options: &Options, progress: &Progress) -> String {
+    let name = options.backend.name();
+    match progress.fell_back.get() {
+        Some(_) if name != CPU => format!("{name}, then {CPU}"),
+        _ => name,
     }
 }

@@ -1,6 +1,7 @@
 //! What a run leaves: the Zarr store of convolved skycells and `cell_metadata.json` beside it.
 
 use super::Rejected;
+use super::backend::CPU;
 use super::store::{ContentHash, Stamp};
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::header::Header;
@@ -34,6 +35,9 @@ pub struct CellRecord {
     /// What this cell had to be made without.
     pub inputs_missing: InputsMissing,
     pub n_nan: usize,
+    /// What convolved it: `cpu`, `gpu: ` and the adapter, or that and `, then cpu` if the card failed meanwhile.
+    #[serde(default = "on_cpu")]
+    pub backend: String,
     /// Of the skycell's own stored arrays.
     pub inputs_hash: ContentHash,
     /// Of everything that decides the pixels: parameters, own and neighbours' contents.
@@ -43,6 +47,11 @@ pub struct CellRecord {
     pub output_hash: String,
     /// Of the mask's pixels, in the same way.
     pub mask_hash: String,
+}
+
+/// Records without a back end are of versions that had no other.
+fn on_cpu() -> String {
+    CPU.to_owned()
 }
 
 /// Inputs that were listed and not there, or not usable.

@@ -122,6 +122,7 @@ impl Plan {
             return Ok(self);
         }
         let known = output.known_inputs();
+        let backend = options.backend.name();
         for projection in &mut self.projections {
             let records = projection.finished(output)?;
             if records.iter().all(Option::is_none) {
@@ -132,7 +133,7 @@ impl Plan {
                 projection.tasks.par_iter().map(|task| (task.id(), hash(task))).collect();
             crate::interrupt::check()?;
             let is_finished = |(task, record): (&Task, &Option<CellRecord>)| {
-                let recipe = resume::recipe(options, projection, task.id(), &contents);
+                let recipe = resume::recipe(options, projection, task.id(), &contents, &backend);
                 record.as_ref().is_some_and(|record| record.recipe == recipe)
             };
             let finished: Vec<bool> = projection.tasks.iter().zip(&records).map(is_finished).collect();

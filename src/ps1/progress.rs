@@ -154,6 +154,8 @@ pub struct Progress {
     pub preprocessor: StageClock,
     pub assembler: StageClock,
     pub saver: StageClock,
+    /// Why the graphics card was given up, if it was.
+    pub fell_back: OnceLock<String>,
     observer: Option<Observer>,
     bytes_in_flight: OnceLock<Gauge>,
 }

@@ -1,6 +1,7 @@
 //! What is done already: a cell's recipe names everything that decides its pixels; a finished
 //! cell with the same recipe is kept.
 
+use super::backend::CPU;
 use super::list::ListedCell;
 use super::plan::Projection;
 use super::store::{self, ContentHash};
@@ -18,8 +19,15 @@ pub type Contents = Vec<(SkycellId, ContentHash)>;
 /// The recipe of a cell: a BLAKE3 hash in hexadecimal.
 ///
 /// Fields are tagged and length-prefixed. Neighbours enter by their place relative to the cell
-/// and by content, so that another list with the same sky gives the same recipe.
-pub fn recipe(options: &Options, projection: &Projection, cell: SkycellId, contents: &Contents) -> String {
+/// and by content, so that another list with the same sky gives the same recipe. `backend` is what
+/// convolves the cell, by [`super::backend::Backend::name`]: results of two are not equal bit for bit.
+pub fn recipe(
+    options: &Options,
+    projection: &Projection,
+    cell: SkycellId,
+    contents: &Contents,
+    backend: &str,
+) -> String {
     let mut hasher = blake3::Hasher::new();
     let mut field = |tag: &str, bytes: &[u8]| {
         hasher.update(&(tag.len() as u64).to_le_bytes()).update(tag.as_bytes());
@@ -33,6 +41,9 @@ pub fn recipe(options: &Options, projection: &Projection, cell: SkycellId, conte
     }
     field("allow_missing_bands", &[u8::from(options.recipe.allow_missing_bands)]);
     field("assembly", options.assembly.name().as_bytes());
+    if backend != CPU {
+        field("backend", backend.as_bytes());
+    }
     field("shape", format!("{:?}", projection.layout.cell_shape).as_bytes());
     if options.assembly == Assembly::Legacy {
         // Legacy rows depend on the whole projection: its width, its first column, its row list.

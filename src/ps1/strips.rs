@@ -4,10 +4,10 @@
 //! equal bit for bit. Which rows are complete is [`super::schedule`]'s to say.
 
 use super::progress::{Spent, StageClock};
-use crate::compute::gaussian::{Convolution, Gaussian, Window};
+use crate::compute::gaussian::{Gaussian, Window};
 use crate::error::Result;
 use crate::image::zarr::{Chunk, ChunkBuffer, Encoder};
-use ndarray::{ArrayView2, s};
+use ndarray::{ArrayView2, ArrayViewMut2, s};
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -52,11 +52,11 @@ pub struct Item {
 }
 
 impl Item {
-    fn rows(&self) -> Range<usize> {
+    pub(super) fn rows(&self) -> Range<usize> {
         self.position.0 + self.chunk.y.start..self.position.0 + self.chunk.y.end
     }
 
-    fn columns(&self) -> Range<usize> {
+    pub(super) fn columns(&self) -> Range<usize> {
         self.position.1 + self.chunk.x.start..self.position.1 + self.chunk.x.end
     }
 }
@@ -70,10 +70,20 @@ pub struct Made {
     /// See [`hash_of`].
     pub hash: blake3::Hash,
     pub n_nan: usize,
+    /// Whether a graphics card convolved it.
+    pub on_card: bool,
 }
 
 /// Takes the bytes of a chunk, on the thread that made them; `None` for one that is missing everywhere.
 pub type Write<'a> = dyn Fn(&Item, Option<Vec<u8>>) -> Result<()> + Sync + 'a;
+
+/// Where chunks go, and who is told of the time.
+#[derive(Clone, Copy)]
+pub struct Out<'a> {
+    pub encoder: &'a Encoder<f32>,
+    pub clock: &'a StageClock,
+    pub write: &'a Write<'a>,
+}
 
 /// Convolves and encodes chunks, and hands the bytes to `write`.
 ///
@@ -82,17 +92,11 @@ pub type Write<'a> = dyn Fn(&Item, Option<Vec<u8>>) -> Result<()> + Sync + 'a;
 ///
 /// # Errors
 /// Those of `write` and of the codec; the other chunks are then not made.
-pub fn make(
-    gaussian: &Gaussian,
-    plane: &Plane,
-    items: Vec<Item>,
-    encoder: &Encoder<f32>,
-    clock: &StageClock,
-    write: &Write,
-) -> Result<Vec<Made>> {
+pub fn make(gaussian: &Gaussian, plane: &Plane, items: Vec<Item>, out: &Out) -> Result<Vec<Made>> {
+    let Out { encoder, clock, write } = *out;
     let reach_px = gaussian.psf().radius_px();
     let mut made = Vec::with_capacity(items.len());
-    for span in spans(items, reach_px) {
+    for span in spans(items, reach_px, usize::MAX) {
         crate::interrupt::check()?;
         let (view, window) = plane.around(span.rows, span.columns, reach_px);
         let convolution = clock.time(Spent::Busy, || gaussian.begin(view, &window, false));
@@ -101,7 +105,9 @@ pub fn make(
         let corner = (corner.0 as usize, corner.1 as usize);
         let each = |buffer: &mut ChunkBuffer<f32>, item: Item| {
             crate::interrupt::check()?;
-            let (one, bytes) = clock.time(Spent::Busy, || make_one(&convolution, corner, &item, encoder, buffer))?;
+            let (rows, columns) = (within(item.rows(), corner.0), within(item.columns(), corner.1));
+            let fill = |part: ArrayViewMut2<f32>| convolution.write(rows, columns, part, None);
+            let (one, bytes) = clock.time(Spent::Busy, || finish_one(&item, encoder, buffer, fill))?;
             write(&item, bytes).map(|()| one)
         };
         let of_span: Result<Vec<Made>> =
@@ -111,21 +117,24 @@ pub fn make(
     Ok(made)
 }
 
-fn make_one(
-    convolution: &Convolution,
-    corner: (usize, usize),
+/// A range of the image in a part of it that begins at `corner`.
+pub(super) fn within(range: Range<usize>, corner: usize) -> Range<usize> {
+    range.start - corner..range.end - corner
+}
+
+/// Hashes and encodes a chunk, which `fill` writes.
+pub(super) fn finish_one(
     item: &Item,
     encoder: &Encoder<f32>,
     buffer: &mut ChunkBuffer<f32>,
+    fill: impl FnOnce(ArrayViewMut2<f32>),
 ) -> Result<(Made, Option<Vec<u8>>)> {
-    let (rows, columns) = (item.rows(), item.columns());
-    let of_view = |range: Range<usize>, corner: usize| range.start - corner..range.end - corner;
     let mut part = buffer.part(&item.chunk);
-    convolution.write(of_view(rows, corner.0), of_view(columns, corner.1), part.view_mut(), None);
+    fill(part.view_mut());
     let n_nan = part.iter().filter(|pixel| pixel.is_nan()).count();
     let hash = hash_of(part.view());
     let bytes = encoder.encode(&buffer.pixels)?;
-    Ok((Made { task: item.task, index: item.chunk.index, hash, n_nan }, bytes))
+    Ok((Made { task: item.task, index: item.chunk.index, hash, n_nan, on_card: false }, bytes))
 }
 
 /// BLAKE3 of a chunk's pixels within the array, row by row, little-endian.
@@ -153,20 +162,31 @@ pub fn hash_of_chunks<'a>(chunks: impl IntoIterator<Item = &'a blake3::Hash>) ->
 }
 
 /// Chunks that are blurred together, and the rows and columns that hold them all.
-struct Span {
-    items: Vec<Item>,
-    rows: Range<usize>,
-    columns: Range<usize>,
+pub(super) struct Span {
+    pub items: Vec<Item>,
+    pub rows: Range<usize>,
+    pub columns: Range<usize>,
 }
 
-/// Chunks whose surroundings meet share a span: what lies between far ones is not blurred.
-fn spans(mut items: Vec<Item>, reach_px: usize) -> Vec<Span> {
+impl Span {
+    /// Pixels of the span with its surroundings, if this chunk joined it.
+    fn px_with(&self, item: &Item, reach_px: usize) -> usize {
+        let around = |a: &Range<usize>, b: Range<usize>| a.end.max(b.end) - a.start.min(b.start) + 2 * reach_px;
+        around(&self.rows, item.rows()) * around(&self.columns, item.columns())
+    }
+}
+
+/// Chunks whose surroundings meet share a span, of at most `most_px` with its surroundings if it has more than one
+/// chunk: what lies between far ones is not blurred.
+pub(super) fn spans(mut items: Vec<Item>, reach_px: usize, most_px: usize) -> Vec<Span> {
     items.sort_by_key(|item| (item.columns().start, item.rows().start));
     let mut spans: Vec<Span> = Vec::new();
     for item in items {
         let (rows, columns) = (item.rows(), item.columns());
         match spans.last_mut() {
-            Some(span) if columns.start < span.columns.end + 2 * reach_px => {
+            Some(span)
+                if columns.start < span.columns.end + 2 * reach_px && span.px_with(&item, reach_px) <= most_px =>
+            {
                 span.rows = span.rows.start.min(rows.start)..span.rows.end.max(rows.end);
                 span.columns.end = span.columns.end.max(columns.end);
                 span.items.push(item);
@@ -215,7 +235,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let folders = [0, 1].map(|task| ChunkFolder::new(&dir.path().join(task.to_string())).unwrap());
         let write = |item: &Item, bytes: Option<Vec<u8>>| folders[item.task].store(item.chunk.index, &bytes.unwrap());
-        let made = make(&gaussian, &plane, all, &encoder, &StageClock::default(), &write).unwrap();
+        let clock = StageClock::default();
+        let out = Out { encoder: &encoder, clock: &clock, write: &write };
+        let made = make(&gaussian, &plane, all, &out).unwrap();
         for (task, ((y0, x0), folder)) in positions.into_iter().zip(folders).enumerate() {
             folder.describe(&encoder.metadata(&serde_json::Map::new())).unwrap();
             folder.into_staged().publish(false).unwrap();
@@ -246,7 +268,9 @@ mod tests {
             written.lock().unwrap().push((item.chunk.index, bytes.is_some()));
             Ok(())
         };
-        make(&gaussian(), &plane, items(&encoder, 0, (0, 0)), &encoder, &StageClock::default(), &write).unwrap();
+        let clock = StageClock::default();
+        let out = Out { encoder: &encoder, clock: &clock, write: &write };
+        make(&gaussian(), &plane, items(&encoder, 0, (0, 0)), &out).unwrap();
         let mut written = written.into_inner().unwrap();
         written.sort_unstable();
         assert_eq!(written, [([0, 0], false), ([0, 1], true), ([1, 0], true), ([1, 1], true)]);
@@ -256,8 +280,11 @@ mod tests {
     fn far_chunks_are_blurred_apart_and_near_ones_together() {
         let encoder = Encoder::new((500, 500), f32::NAN, Codec::default()).unwrap();
         let at = |x: usize| items(&encoder, 0, (0, x));
-        let found = spans([at(3000), at(0), at(800)].concat(), 157);
+        let found = spans([at(3000), at(0), at(800)].concat(), 157, usize::MAX);
         let columns: Vec<Range<usize>> = found.iter().map(|span| span.columns.clone()).collect();
         assert_eq!(columns, [0..1300, 3000..3500]);
+        let most_px = (500 + 2 * 157) * (1300 + 2 * 157);
+        assert_eq!(spans([at(0), at(800)].concat(), 157, most_px).len(), 1);
+        assert_eq!(spans([at(0), at(800)].concat(), 157, most_px - 1).len(), 2);
     }
 }

@@ -164,13 +164,15 @@ fn finished(options: &Options, projection: &Projection, output: &Output, known: 
     crate::interrupt::check()?;
     let (with_hash, without_hash): (Vec<_>, Vec<_>) = contents.into_iter().partition(|(_, hash)| hash.is_some());
     let with_hash: resume::Contents = with_hash.into_iter().filter_map(|(id, hash)| Some((id, hash?))).collect();
+    let backend = options.backend.name();
+    let recipe = |cell: SkycellId| resume::recipe(options, projection, cell, &with_hash, &backend);
     let state = |(task, record): (&Task, &Option<super::output::CellRecord>)| {
         let is_unknown = |other: &SkycellId| resume::influences(options, projection, task.id(), *other);
         match record {
             _ if !task.wanted => State::NotAskedFor,
             None => State::ToMake,
             Some(_) if without_hash.iter().any(|(other, _)| is_unknown(other)) => State::ToCheck,
-            Some(record) if record.recipe == resume::recipe(options, projection, task.id(), &with_hash) => State::Kept,
+            Some(record) if record.recipe == recipe(task.id()) => State::Kept,
             Some(_) => State::ToMake,
         }
     };

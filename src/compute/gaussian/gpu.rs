@@ -2,7 +2,7 @@
 //!
 //! A plane is made in strips of rows that fit the device's bindings and its memory budget (`strips`); each
 //! strip takes a few passes (`passes`) over tables that are uploaded once (`workspace`). [`Resident`] works on
-//! planes that are on the device, [`FromHost`] brings them there and back.
+//! planes that are on the device, [`FromHost`] brings them there and back, [`Stream`] many of them one behind the other.
 //!
 //! Strips change no bit of a result: sums depend on the plan alone.
 
@@ -11,12 +11,14 @@ mod params;
 mod passes;
 mod resident;
 mod shaders;
+mod stream;
 mod strips;
 mod workspace;
 
 pub use host::FromHost;
 pub use resident::{Planes, Resident};
 pub use shaders::SHADERS;
+pub use stream::{Begun, Stream};
 
 use super::{Convolved, Gaussian};
 use crate::error::Result;

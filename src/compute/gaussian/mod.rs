@@ -10,13 +10,15 @@ pub mod field;
 #[cfg(feature = "gpu")]
 pub mod gpu;
 #[cfg(not(feature = "gpu"))]
-mod gpu_absent;
+#[path = "gpu_absent.rs"]
+pub mod gpu;
 pub mod multirate;
 pub mod plan;
 pub mod psf;
 
 mod band;
 mod coarse_row;
+mod cost;
 mod decimate;
 mod finish;
 mod gather;

@@ -116,7 +116,7 @@ impl<'g> Work<'g> {
 
     fn run(&self, plane: &[f32], convolved: &mut Convolved) -> Result<()> {
         let mut uploaded = 0;
-        let mut before: Option<(&Strip, Vec<Download>)> = None;
+        let mut before: Option<(&Strip, Vec<Download<'_>>)> = None;
         for (i, strip) in self.space.strips.iter().enumerate() {
             let (rows, wanted) = match &self.planes[..] {
                 [whole] => (Rows { buffer: whole, first: 0 }, uploaded..strip.input.end.max(uploaded)),
@@ -141,7 +141,7 @@ impl<'g> Work<'g> {
     }
 
     /// Submits a strip and begins to bring it back.
-    fn make<'a>(&'a self, strip: &Strip, plane: Rows<'a>, staging: &'a [Staging]) -> Result<Vec<Download<'a>>> {
+    fn make(&self, strip: &Strip, plane: Rows, staging: &[Staging]) -> Result<Vec<Download<'g>>> {
         let gpu = self.space.gpu;
         let result = |buffer| Rows { buffer, first: strip.output.start };
         let places = Places { plane, pixels: result(&self.pixels), coverage: self.coverage.as_ref().map(result) };

@@ -90,11 +90,7 @@ impl Layout<'_> {
 
     /// Strips begin at multiples of this many rows: no period is made twice.
     fn rows_together(&self) -> usize {
-        match self.plan {
-            // A thread makes four rows; which of them a row is decides how its sum is cut into blocks.
-            Plan::Direct { .. } => AT_ONCE,
-            Plan::Multirate(plan) => plan.step_px,
-        }
+        pixels_together(self.plan)
     }
 
     pub fn strips(&self, n_rows: usize) -> Vec<Strip> {
@@ -103,13 +99,17 @@ impl Layout<'_> {
 
     /// Of strips of this many rows.
     pub fn bytes(&self, n_rows: usize) -> Bytes {
+        self.bytes_of(&self.strips(n_rows))
+    }
+
+    pub fn bytes_of(&self, strips: &[Strip]) -> Bytes {
         let (nx, n_channels) = (self.nx as u64, self.n_channels as u64);
         let columns = self.columns();
         let n_columns = columns.map_or(0, |columns| columns.count_with_halo as u64);
         // Of a narrow plane there may be more samples than pixels.
         let widest = columns.map_or(nx, |columns| nx.max(columns.count as u64));
         let mut most = Bytes::default();
-        for strip in self.strips(n_rows) {
+        for strip in strips {
             let n_sums = strip.coarse.map_or(strip.output.len(), |rows| rows.count_with_halo) as u64;
             let n_input = strip.input.len() as u64;
             let marks = if self.marks_radius.is_some() { n_input * nx.div_ceil(32) * WORD } else { 0 };
@@ -136,6 +136,15 @@ impl Layout<'_> {
         }
         let n_strips = self.ny.div_ceil(n_rows);
         Some(self.ny.div_ceil(n_strips).next_multiple_of(together).min(n_rows))
+    }
+}
+
+/// Pixels along an axis that are made in one way, from their first on: where that lies decides the last bits.
+pub fn pixels_together(plan: &Plan) -> usize {
+    match plan {
+        // A thread makes four pixels; which of them a pixel is decides how its sum is cut into blocks.
+        Plan::Direct { .. } => AT_ONCE,
+        Plan::Multirate(plan) => plan.step_px,
     }
 }
 

@@ -8,6 +8,7 @@ use super::strips::{Bytes, Layout, Strip, WORD};
 use crate::error::{Error, ErrorKind, Result};
 use crate::gpu::{Buffer, Gpu};
 use crate::units::ByteSize;
+use std::ops::Range;
 
 /// Room for a binding that begins at a multiple the device asks for.
 const ALIGNMENT: u64 = 256;
@@ -99,8 +100,8 @@ pub struct Workspace<'g> {
 }
 
 impl<'g> Workspace<'g> {
-    /// Strips have at most `most_rows` rows, and as many as leave `planes`, the bytes that the caller takes for a
-    /// strip's size, within the budget.
+    /// For planes of one shape. Strips have at most `most_rows` rows, and as many as leave `planes`, the bytes that the
+    /// caller takes for a strip's size, within the budget.
     pub fn new(
         gpu: &'g Gpu,
         gaussian: &Gaussian,
@@ -109,21 +110,10 @@ impl<'g> Workspace<'g> {
         most_rows: usize,
         planes: impl Fn(&Bytes) -> u64,
     ) -> Result<Self> {
-        let params = Params::of_plane(gaussian, shape, with_coverage);
-        let with_validity = with_coverage || params.has(rule::DIVIDE);
-        let layout = Layout {
-            plan: &gaussian.plan,
-            ny: shape.0,
-            nx: shape.1,
-            n_channels: if with_validity { 2 } else { 1 },
-            marks_radius: params.has(rule::NEAR_MISSING).then(|| gaussian.psf.radius_px()),
-        };
-        let taps = Taps::new(gpu, &gaussian.plan)?;
-        let inside = gaussian.weight_inside(shape, &Window::whole(shape)).unwrap_or_default();
-        let outside: Vec<f32> = inside.0.iter().chain(&inside.1).map(|weight| (1.0 / weight) as f32).collect();
-        let outside = gpu.buffer_of("weight outside", &outside)?;
-        let nothing = gpu.buffer("nothing", WORD)?;
-        let (largest, left) = (gpu.max_binding_bytes().saturating_sub(ALIGNMENT), gpu.memory_left_bytes());
+        let mut space = Self::of_no_shape(gpu, gaussian, with_coverage)?;
+        space.take_shape(gaussian, shape)?;
+        let layout = space.layout(gaussian);
+        let (largest, left) = (largest_binding(gpu), gpu.memory_left_bytes());
         let row_bytes = shape.1 as u64 * WORD;
         let fits = |bytes: &Bytes| {
             // Marks are made for every row of the input in one dispatch.
@@ -135,35 +125,124 @@ impl<'g> Workspace<'g> {
         };
         let most_rows = most_rows.min(gpu.max_workgroups() as usize / 2);
         let n_rows = layout.choose_rows(most_rows, fits).ok_or_else(|| too_little(gpu, &layout, &planes))?;
-        let bytes = layout.bytes(n_rows);
-        let columns = layout.columns();
-        let params = Params {
+        let strips = layout.strips(n_rows);
+        space.take_strips(gaussian, strips)?;
+        Ok(space)
+    }
+
+    /// Without scratch, until [`Workspace::reshape`].
+    pub fn of_no_shape(gpu: &'g Gpu, gaussian: &Gaussian, with_coverage: bool) -> Result<Self> {
+        let params = Params::of_plane(gaussian, (0, 0), with_coverage);
+        let small = || gpu.buffer("nothing", WORD);
+        Ok(Self {
+            gpu,
+            shape: (0, 0),
+            with_coverage,
+            with_validity: with_coverage || params.has(rule::DIVIDE),
+            strips: Vec::new(),
+            bytes: Bytes::default(),
+            columns: None,
+            params,
+            taps: Taps::new(gpu, &gaussian.plan)?,
+            outside: small()?,
+            wide: small()?,
+            narrow: small()?,
+            marks: [small()?, small()?],
+            nothing: small()?,
+        })
+    }
+
+    /// Makes it ready for a plane of another shape, of which one strip makes the rows `output`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Memory`] if that is more than a binding or the budget holds.
+    pub fn reshape(&mut self, gaussian: &Gaussian, shape: (usize, usize), output: Range<usize>) -> Result<()> {
+        self.take_shape(gaussian, shape)?;
+        let layout = self.layout(gaussian);
+        let strip = layout.strip(output);
+        let largest = layout.bytes_of(std::slice::from_ref(&strip)).largest();
+        if largest > largest_binding(self.gpu) {
+            let (ny, nx) = shape;
+            let what = format!("a plane of {ny} x {nx} px does not fit the device {}", self.gpu.adapter().name);
+            return Err(Error::new(ErrorKind::Memory, what).help("use --backend cpu"));
+        }
+        self.take_strips(gaussian, vec![strip])
+    }
+
+    fn layout<'p>(&self, gaussian: &'p Gaussian) -> Layout<'p> {
+        Layout {
+            plan: &gaussian.plan,
+            ny: self.shape.0,
+            nx: self.shape.1,
+            n_channels: if self.with_validity { 2 } else { 1 },
+            marks_radius: self.params.has(rule::NEAR_MISSING).then(|| gaussian.psf.radius_px()),
+        }
+    }
+
+    fn take_shape(&mut self, gaussian: &Gaussian, shape: (usize, usize)) -> Result<()> {
+        if self.shape == shape {
+            return Ok(());
+        }
+        self.shape = shape;
+        let columns = self.layout(gaussian).columns();
+        self.columns = columns;
+        self.params = Params {
             first_coarse_column: columns.map_or(0, |columns| columns.first_with_halo as i32),
             coarse_columns: columns.map_or(0, |columns| columns.count_with_halo as u32),
             blurred_columns: columns.map_or(0, |columns| columns.count as u32),
-            ..params
+            ..Params::of_plane(gaussian, shape, self.with_coverage)
         };
-        Ok(Self {
-            gpu,
-            shape,
-            with_coverage,
-            with_validity,
-            strips: layout.strips(n_rows),
-            columns,
-            params,
-            taps,
-            outside,
-            wide: gpu.buffer("wide sums", bytes.wide)?,
-            narrow: gpu.buffer("narrow sums", bytes.narrow)?,
-            marks: [gpu.buffer("marks", bytes.marks)?, gpu.buffer("marks nearby", bytes.marks)?],
-            nothing,
-            bytes,
-        })
+        if let Some((rows, columns)) = gaussian.weight_inside(shape, &Window::whole(shape)) {
+            let outside: Vec<f32> = rows.iter().chain(&columns).map(|weight| (1.0 / weight) as f32).collect();
+            self.outside = self.gpu.buffer_of("weight outside", &outside)?;
+        }
+        Ok(())
+    }
+
+    /// Scratch only grows: planes of about one size share it.
+    fn take_strips(&mut self, gaussian: &Gaussian, strips: Vec<Strip>) -> Result<()> {
+        let bytes = self.layout(gaussian).bytes_of(&strips);
+        grow(self.gpu, &mut self.wide, "wide sums", bytes.wide)?;
+        grow(self.gpu, &mut self.narrow, "narrow sums", bytes.narrow)?;
+        for marks in &mut self.marks {
+            grow(self.gpu, marks, "marks", bytes.marks)?;
+        }
+        (self.bytes, self.strips) = (bytes, strips);
+        Ok(())
     }
 
     pub fn plane_bytes(&self) -> u64 {
         (self.shape.0 * self.shape.1) as u64 * WORD
     }
+}
+
+/// The most bytes of a buffer that shaders can be given from any place on.
+fn largest_binding(gpu: &Gpu) -> u64 {
+    gpu.max_binding_bytes().saturating_sub(ALIGNMENT)
+}
+
+/// Replaces a buffer that is too small; what is under way keeps the old one as long as it needs it.
+pub fn grow(gpu: &Gpu, buffer: &mut Buffer, name: &str, bytes: u64) -> Result<()> {
+    if buffer.bytes() < bytes {
+        // Given back first: the budget need not hold both.
+        *buffer = gpu.buffer("nothing", WORD)?;
+        *buffer = gpu.buffer(name, bytes)?;
+    }
+    Ok(())
+}
+
+/// Bytes on the device for a plane of this shape, without coverage, all at once.
+pub fn device_bytes(gaussian: &Gaussian, shape: (usize, usize)) -> u64 {
+    let params = Params::of_plane(gaussian, shape, false);
+    let layout = Layout {
+        plan: &gaussian.plan,
+        ny: shape.0,
+        nx: shape.1,
+        n_channels: if params.has(rule::DIVIDE) { 2 } else { 1 },
+        marks_radius: params.has(rule::NEAR_MISSING).then(|| gaussian.psf.radius_px()),
+    };
+    let bytes = layout.bytes(shape.0);
+    bytes.input + bytes.output + bytes.scratch()
 }
 
 fn too_little(gpu: &Gpu, layout: &Layout, planes: impl Fn(&Bytes) -> u64) -> Error {
