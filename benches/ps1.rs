@@ -114,7 +114,9 @@ fn run_ps1(data_root: &Path, output: &Path, n_threads: usize) -> Outcome<Cost> {
         std::fs::remove_dir_all(output)?;
     }
     let mut command = Command::new(binary());
-    command.args(["ps1", "--quiet", "--json", "--threads", &n_threads.to_string(), "--data-root"]).arg(data_root);
+    command
+        .args(["ps1", "--no-cache", "--quiet", "--json", "--threads", &n_threads.to_string(), "--data-root"])
+        .arg(data_root);
     command.arg("--output").arg(output);
     let start = Instant::now();
     let before = cpu_seconds(libc::RUSAGE_CHILDREN);

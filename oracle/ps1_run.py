@@ -46,7 +46,7 @@ def twin_root(root, folder):
 
 def ps1(root, *options):
     place = ("--sector", skystore.SECTOR, "--camera", skystore.CAMERA, "--ccd", skystore.CCD)
-    return run("ps1", "--data-root", root, *place, "--json", *options, home=root)
+    return run("ps1", "--no-cache", "--data-root", root, *place, "--json", *options, home=root)
 
 
 def open_output(root, report):

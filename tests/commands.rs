@@ -25,7 +25,7 @@ fn square(n: u8) -> Vec<(u8, u8)> {
 /// `ps1` without `--json`.
 fn ps1(root: &TestRoot, options: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_skycache-gpu"));
-    command.env_clear().arg("ps1").arg("--data-root").arg(root.path()).args(options);
+    command.env_clear().args(["ps1", "--no-cache"]).arg("--data-root").arg(root.path()).args(options);
     command
 }
 

@@ -85,7 +85,7 @@ fn a_card_that_cannot_be_had_is_an_error_with_help() {
 fn ps1(options: &[&str], environment: &[(&str, &str)]) -> (Output, TestRoot) {
     let root = TestRoot::new(&[(0, 0)]);
     let folder = root.path().to_str().unwrap().to_owned();
-    let fixed = ["ps1", "--data-root", &folder, "--json", "--psf-sigma", "12", "--psf-radius", "94"];
+    let fixed = ["ps1", "--no-cache", "--data-root", &folder, "--json", "--psf-sigma", "12", "--psf-radius", "94"];
     (run(&[&fixed[..], options].concat(), environment), root)
 }
 
@@ -158,7 +158,7 @@ fn a_run_on_the_cpu_loads_no_driver() {
     assert!(libraries(&["devices"]).contains("libvulkan"), "the linker does not tell");
     let root = TestRoot::new(&[(0, 0)]);
     let folder = root.path().to_str().unwrap();
-    let found = libraries(&["ps1", "--data-root", folder, "--backend", "cpu"]);
+    let found = libraries(&["ps1", "--no-cache", "--data-root", folder, "--backend", "cpu"]);
     assert!(found.contains("libc.so") && !found.contains("libvulkan"));
     // `auto` does not ask for what it will not use.
     let input = format!("{}/fixtures/real/m13.fits", env!("CARGO_MANIFEST_DIR"));

@@ -8,6 +8,7 @@ mod support;
 
 use serde_json::Value;
 use skycache_gpu::ErrorKind;
+use skycache_gpu::cache::Cache;
 use skycache_gpu::compute::gaussian::Psf;
 use skycache_gpu::gpu::Gpu;
 use skycache_gpu::ps1::combine::Recipe;
@@ -165,6 +166,7 @@ fn library_options(root: &TestRoot, gpu: &Arc<Gpu>, falls_back: bool) -> Options
         compression: Compression::default(),
         shard: None,
         backend: Backend::Gpu { gpu: Arc::clone(gpu), falls_back },
+        cache: Arc::new(Cache::off()),
     }
 }
 

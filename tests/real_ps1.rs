@@ -24,7 +24,11 @@ fn shared(name: &str) -> Option<PathBuf> {
 }
 
 fn skycache(arguments: &[&str], code: i32) -> serde_json::Value {
-    let output = Command::new(env!("CARGO_BIN_EXE_skycache-gpu")).arg("--json").args(arguments).output().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_skycache-gpu"))
+        .args(["--json", "--no-cache"])
+        .args(arguments)
+        .output()
+        .unwrap();
     let errors = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(code), "{arguments:?}: {errors}");
     serde_json::from_slice(&output.stdout).unwrap()

@@ -176,7 +176,7 @@ fn a_data_root_with_brackets_in_its_name_is_found() {
         std::fs::rename(root.path().join(part), odd.join(part)).unwrap();
     }
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_skycache-gpu"));
-    let json = run(command.args(["ps1", "--json", "--data-root"]).arg(&odd), 0);
+    let json = run(command.args(["ps1", "--no-cache", "--json", "--data-root"]).arg(&odd), 0);
     assert_eq!(json["written"], 1, "{json}");
 }
 

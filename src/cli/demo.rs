@@ -4,6 +4,7 @@ use super::args::Common;
 use super::exit::Exit;
 use super::ps1::{Watch, run_shown};
 use super::{report, summary};
+use crate::cache::Cache;
 use crate::compute::gaussian::Psf;
 use crate::demo::layout::{Cell, Layout};
 use crate::demo::sky::{Depth, Sky};
@@ -19,6 +20,7 @@ use crate::units::{ByteSize, SigmaPx};
 use ndarray::Array2;
 use serde_json::json;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Longest side of the picture.
@@ -117,6 +119,8 @@ impl Options {
             compression: Compression::default(),
             shard: None,
             backend: ps1::Backend::Cpu,
+            // It shows the work, not what is known of it.
+            cache: Arc::new(Cache::off()),
         })
     }
 }

@@ -5,6 +5,7 @@ use super::exit::Exit;
 use super::progress::Display;
 use super::summary::{exit_of, show};
 use super::{lines, plan, report};
+use crate::cache::Cache;
 use crate::compute::gaussian::Psf;
 use crate::error::{Error, ErrorKind};
 use crate::ps1::combine::Recipe;
@@ -177,11 +178,13 @@ impl Options {
             compression: self.codec.into(),
             shard: self.shard.map(ShardChoice::resolve).transpose()?,
             backend: ps1::Backend::Cpu,
+            cache: Arc::new(Cache::off()),
         };
         // Impossible parameters are named before the file system is asked.
         options.check()?;
         options.detector = Detector::choose(&self.data_root, self.sector, self.camera, self.ccd)?;
         options.backend = common.ps1_backend()?;
+        options.cache = Arc::new(common.cache()?);
         Ok(options)
     }
 }

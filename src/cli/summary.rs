@@ -30,8 +30,12 @@ pub fn summary(found: &Report) {
         0 => format!(", shard {shard} is empty"),
         _ => format!(", shard {shard}"),
     });
+    let of_cache = match found.restored {
+        0 => String::new(),
+        n => format!(" ({n} of them copied from earlier runs)"),
+    };
     report::line(&format!(
-        "{state}{of_shard}: {} cells written, {} kept, {} rejected, {} left, in {:.1} s",
+        "{state}{of_shard}: {} cells written{of_cache}, {} kept, {} rejected, {} left, in {:.1} s",
         found.written,
         found.kept,
         found.rejected.len(),

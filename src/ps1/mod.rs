@@ -19,6 +19,7 @@ pub mod combine;
 pub mod figures;
 pub mod gather;
 pub mod ingest;
+pub mod known;
 pub mod legacy;
 pub mod list;
 pub mod making;
@@ -42,6 +43,7 @@ pub use progress::{Event, Progress};
 pub use shard::{Shard, ShardChoice};
 pub use survey::survey;
 
+use crate::cache::Cache;
 use crate::compute::gaussian::{Gaussian, Psf};
 use crate::error::{Error, ErrorKind, Result};
 use crate::skycell::PAD_PX;
@@ -104,6 +106,8 @@ pub struct Options {
     pub shard: Option<Shard>,
     /// What convolves. It is part of what decides whether a finished cell is kept.
     pub backend: Backend,
+    /// Knows cells that lie finished in other folders.
+    pub cache: Arc<Cache>,
 }
 
 impl Options {
@@ -167,6 +171,8 @@ impl Rejected {
 pub struct Report {
     /// Cells written by this run.
     pub written: usize,
+    /// Of those, copied from where an earlier run had finished them, with the same inputs and parameters.
+    pub restored: usize,
     /// Cells that an earlier run had finished with the same inputs and parameters.
     pub kept: usize,
     pub rejected: Vec<Rejected>,
@@ -220,6 +226,7 @@ pub fn run(options: &Options, progress: &Arc<Progress>, rejected: &mut Vec<Rejec
     let asked = plan.n_wanted();
     let output = Output::open(&options.output_folder())?;
     let mut plan = plan.without_finished(options, &output)?;
+    let restored = std::mem::take(&mut plan.restored);
     plan.measure_inputs();
     let memory = plan.memory(options);
     if let Err(error) = memory.check() {
@@ -229,6 +236,9 @@ pub fn run(options: &Options, progress: &Arc<Progress>, rejected: &mut Vec<Rejec
     }
     rejected.iter().for_each(|rejected| progress.tell(Event::Rejected(rejected)));
     progress.cells_kept.store(plan.kept.len() as u64, Relaxed);
+    for (record, _) in &restored {
+        progress.tell(Event::Written { name: &record.name, projection: record.projection });
+    }
     for cell in &plan.kept {
         progress.tell(Event::Kept { name: &cell.name, projection: cell.id.projection });
     }
@@ -242,15 +252,20 @@ pub fn run(options: &Options, progress: &Arc<Progress>, rejected: &mut Vec<Rejec
     let outcome = assembler::run(options, &plan, memory.patch_px, stages, rejected);
     let peak_cell_bytes = readers.peak_bytes();
     drop(readers);
-    let (done, saved) = saver.finish();
+    let (mut done, saved) = saver.finish();
+    let n_left = plan.n_left(&done, rejected);
+    known::note(options, &output, &done, start.elapsed());
+    let n_restored = restored.len();
+    done.extend(restored);
     let interrupted = crate::interrupt::signal().is_some();
 
     let seconds = start.elapsed().as_secs_f64();
     let card = options.backend.gpu().zip(traffic_before).map(|(gpu, before)| CardFigures::of(gpu, &before));
     let report = Report {
         written: done.len(),
+        restored: n_restored,
         kept: plan.kept.len(),
-        left: plan.n_left(&done, rejected),
+        left: n_left,
         rejected: rejected.clone(),
         store: output.store(),
         metadata: output.metadata_path(),

@@ -3,9 +3,11 @@
 use super::Rejected;
 use super::backend::CPU;
 use super::store::{ContentHash, Stamp};
+use super::strips::hash_of_array;
 use crate::error::{Error, ErrorKind, Result};
+use crate::image;
 use crate::image::header::Header;
-use crate::image::publish;
+use crate::image::publish::{self, Staged};
 use crate::image::zarr::{self, ChunkFolder, Codec};
 use crate::skycell::Band;
 use serde::{Deserialize, Serialize};
@@ -178,6 +180,64 @@ impl Compression {
     }
 }
 
+/// A copy of a finished cell, hidden until it is published; removed on drop.
+pub struct StagedCopy {
+    data: Staged,
+    mask: Staged,
+}
+
+impl StagedCopy {
+    /// Copies both arrays of a cell; `None` if those to copy cannot be read.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NoSpace`], [`ErrorKind::Io`] if the copy cannot be written.
+    pub fn of(from: &Output, to: &Output, name: &str) -> Result<Option<Self>> {
+        let part = |part: Part| {
+            let staged = Staged::dir(&to.array(name, part.suffix()))?;
+            let is_whole = copy_files(&from.array(name, part.suffix()), staged.path())?;
+            Ok(is_whole.then_some(staged))
+        };
+        let (mask, data) = (part(Part::Mask)?, part(Part::Data)?);
+        Ok(data.zip(mask).map(|(data, mask)| Self { data, mask }))
+    }
+
+    /// Whether the pixels of the copy are those that its record was written for.
+    pub fn has_the_pixels_of(&self, record: &CellRecord) -> bool {
+        let data = self.data.path().to_str().and_then(|path| image::read(path).ok());
+        let mask = self.mask.path().to_str().and_then(|path| image::read_mask(path).ok());
+        let (Some(data), Some((mask, _))) = (data, mask) else { return false };
+        let mask = mask.mapv(|bits| u16::try_from(bits).unwrap_or(u16::MAX));
+        hash_of_array(data.pixels.view()) == record.output_hash && hash_of_array(mask.view()) == record.mask_hash
+    }
+
+    /// As [`StagedCell::publish`].
+    ///
+    /// # Errors
+    /// As [`StagedCell::publish`].
+    pub fn publish(self) -> Result<()> {
+        publish::publish_all(vec![self.mask, self.data], true)
+    }
+}
+
+/// Copies a tree of files; false where it cannot be read.
+fn copy_files(from: &Path, to: &Path) -> Result<bool> {
+    let Ok(entries) = std::fs::read_dir(from) else { return Ok(false) };
+    for entry in entries {
+        let Ok(entry) = entry else { return Ok(false) };
+        let (source, target) = (entry.path(), to.join(entry.file_name()));
+        if source.is_dir() {
+            std::fs::create_dir_all(&target).map_err(|cause| Error::io("make the directory", &target, cause))?;
+            if !copy_files(&source, &target)? {
+                return Ok(false);
+            }
+        } else if let Err(cause) = std::fs::copy(&source, &target) {
+            // A source that is going away is no failure; a target that takes no more is.
+            return if source.exists() { Err(Error::io("copy the chunk", &target, cause)) } else { Ok(false) };
+        }
+    }
+    Ok(true)
+}
+
 /// The output folder: `convolved_images.zarr` and `cell_metadata.json`.
 #[derive(Clone, Debug)]
 pub struct Output {
@@ -211,6 +271,10 @@ impl Output {
         publish::remove_stale(&store)?;
         publish::remove_stale(folder)?;
         Ok(output)
+    }
+
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// The Zarr store.

@@ -5,7 +5,7 @@ use super::combine::{BYTES_PER_PX, Decoding};
 use super::list::{List, ListedCell};
 use super::output::{CellRecord, Output};
 use super::store::{self, ContentHash, Stamp};
-use super::{Assembly, Options, Rejected, resume};
+use super::{Assembly, Options, Rejected, known, resume};
 use crate::error::{Error, ErrorKind, Result};
 use crate::skycell::{Layout, Skycell, SkycellId};
 use rayon::prelude::*;
@@ -55,6 +55,8 @@ pub struct Plan {
     pub rejected: Vec<Rejected>,
     /// Cells that [`Plan::without_finished`] has left out.
     pub kept: Vec<Skycell>,
+    /// Cells that [`Plan::without_finished`] has copied from where they lay finished.
+    pub restored: Vec<(CellRecord, Stamp)>,
 }
 
 impl Plan {
@@ -89,7 +91,7 @@ impl Plan {
                 Err(error) => rejected.push(Rejected::new(&format!("projection {number}"), &error.file(&list_path))),
             }
         }
-        let mut plan = Self { projections: planned, rejected, kept: Vec::new() };
+        let mut plan = Self { projections: planned, rejected, kept: Vec::new(), restored: Vec::new() };
         plan.take_shard(options);
         Ok(plan)
     }
@@ -121,13 +123,18 @@ impl Plan {
         if options.overwrite {
             return Ok(self);
         }
-        let known = output.known_inputs();
+        let mut known = output.known_inputs();
         let backend = options.backend.name();
-        for projection in &mut self.projections {
+        for index in 0..self.projections.len() {
+            let projection = &self.projections[index];
+            known::add_inputs(&options.cache, projection, &mut known);
             let records = projection.finished(output)?;
             if records.iter().all(Option::is_none) {
+                let restored = known::restore(options, projection, output, &known, &backend)?;
+                self.take_restored(index, restored);
                 continue;
             }
+            let projection = &mut self.projections[index];
             let hash = |task: &Task| resume::content_of(task.group.as_deref(), &task.listed, &known);
             let contents: Vec<(SkycellId, ContentHash)> =
                 projection.tasks.par_iter().map(|task| (task.id(), hash(task))).collect();
@@ -143,6 +150,8 @@ impl Plan {
                     self.kept.push(task.listed.cell.clone());
                 }
             }
+            let restored = known::restore(options, &self.projections[index], output, &known, &backend)?;
+            self.take_restored(index, restored);
         }
         self.drop_unneeded(options);
         Ok(self)

@@ -6,7 +6,7 @@
 use super::progress::{Spent, StageClock};
 use crate::compute::gaussian::{Gaussian, Window};
 use crate::error::Result;
-use crate::image::zarr::{Chunk, ChunkBuffer, Encoder};
+use crate::image::zarr::{CHUNK_PX, Chunk, ChunkBuffer, Encoder};
 use ndarray::{ArrayView2, ArrayViewMut2, s};
 use rayon::prelude::*;
 use std::ops::Range;
@@ -159,6 +159,15 @@ pub fn hash_of_chunks<'a>(chunks: impl IntoIterator<Item = &'a blake3::Hash>) ->
         hasher.update(chunk.as_bytes());
     }
     hasher.finalize().to_hex().to_string()
+}
+
+/// The hash of an array in memory, by its chunks.
+pub fn hash_of_array<T: bytemuck::NoUninit>(pixels: ArrayView2<T>) -> String {
+    let (ny, nx) = pixels.dim();
+    let corners = (0..ny).step_by(CHUNK_PX).flat_map(|y| (0..nx).step_by(CHUNK_PX).map(move |x| (y, x)));
+    let chunk =
+        |(y, x): (usize, usize)| hash_of(pixels.slice(s![y..(y + CHUNK_PX).min(ny), x..(x + CHUNK_PX).min(nx)]));
+    hash_of_chunks(&corners.map(chunk).collect::<Vec<_>>())
 }
 
 /// Chunks that are blurred together, and the rows and columns that hold them all.

@@ -81,10 +81,10 @@ impl TestRoot {
             .unwrap();
     }
 
-    /// `ps1` with these options added.
+    /// `ps1` with these options added. Runs of one test do not know each other's results, so that they can be compared.
     pub fn ps1(&self, options: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_skycache-gpu"));
-        command.env_clear().arg("ps1").arg("--data-root").arg(self.path()).arg("--json").args(options);
+        command.env_clear().args(["ps1", "--no-cache"]).arg("--data-root").arg(self.path()).arg("--json").args(options);
         command
     }
 

@@ -1,0 +1,141 @@
+//! Skycells that are known from the cache: made before with the same inputs and parameters, into any output folder.
+//!
+//! The cache does not hold their pixels, which would be as many again: it knows where a finished cell lies. Such a cell
+//! is copied, and its pixels are compared with the hashes of its record before it gets its name.
+
+use super::Options;
+use super::output::{CellRecord, Output, StagedCopy};
+use super::plan::{Plan, Projection, Task};
+use super::resume;
+use super::store::{self, ContentHash, Stamp};
+use crate::cache::{Cache, Found, Key, KeyBuilder, Kind, Lookup, Operation, Origin};
+use crate::error::Result;
+use crate::skycell::SkycellId;
+use rayon::prelude::*;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// A finished cell, by its recipe.
+const CELL: Operation = Operation { name: "a skycell convolved by ps1", version: 1 };
+/// The content of a skycell's inputs, by their stamp.
+const INPUTS: Operation = Operation { name: "content of a stamped skycell", version: 1 };
+
+/// Names of cells with the stamps and contents of their inputs.
+pub type KnownInputs = BTreeMap<String, (String, ContentHash)>;
+
+/// Adds the contents of inputs whose files have not changed since any run.
+pub fn add_inputs(cache: &Cache, projection: &Projection, known: &mut KnownInputs) {
+    let look = |task: &Task| {
+        let name = &task.listed.cell.name;
+        if known.contains_key(name) {
+            return None;
+        }
+        let stamp = store::stamp(task.group.as_deref()?)?;
+        let found = cache.get::<String>(Kind::Fingerprint, &key_of_inputs(&stamp));
+        Some((name.clone(), (stamp, ContentHash(found.value?))))
+    };
+    let found: Vec<_> = projection.tasks.par_iter().filter_map(look).collect();
+    known.extend(found);
+}
+
+/// Copies the wanted cells of a projection that lie finished elsewhere; gives their records by task.
+///
+/// # Errors
+/// If a copy cannot be written; one that cannot be read is only not taken.
+pub fn restore(
+    options: &Options,
+    projection: &Projection,
+    output: &Output,
+    known: &KnownInputs,
+    backend: &str,
+) -> Result<Vec<Option<(CellRecord, Stamp)>>> {
+    // Contents that only reading could tell are left out, and with them the cells that they influence.
+    let content = |task: &Task| match &task.group {
+        None => Some(ContentHash::absent()),
+        Some(_) => known.get(&task.listed.cell.name).map(|(_, hash)| hash.clone()),
+    };
+    let contents: Vec<(SkycellId, ContentHash)> =
+        projection.tasks.iter().filter_map(|task| Some((task.id(), content(task)?))).collect();
+    let is_known = |id: SkycellId| contents.iter().any(|(known, _)| *known == id);
+    let one = |task: &Task| {
+        let influences = |other: &&Task| resume::influences(options, projection, task.id(), other.id());
+        let Some((stamp, _)) = known.get(&task.listed.cell.name) else { return Ok(None) };
+        if !task.wanted || !projection.tasks.iter().filter(influences).all(|other| is_known(other.id())) {
+            return Ok(None);
+        }
+        let recipe = resume::recipe(options, projection, task.id(), &contents, backend);
+        let restored = restore_one(options, output, &task.listed.cell.name, &recipe)?;
+        Ok(restored.map(|record| (record, Some(stamp.clone()))))
+    };
+    projection.tasks.par_iter().map(one).collect()
+}
+
+fn restore_one(options: &Options, output: &Output, name: &str, recipe: &str) -> Result<Option<CellRecord>> {
+    crate::interrupt::check()?;
+    let (key, started) = (key_of_cell(options, recipe), Instant::now());
+    let mut found: Found<String> = options.cache.find(Kind::Skycell, &key);
+    let taken = match &found.value {
+        Some(folder) => copy(&Output::at(Path::new(folder)), output, name, recipe)?,
+        None => None,
+    };
+    if found.lookup == Lookup::Hit && taken.is_none() {
+        // It was there, and has gone or changed since.
+        found.lookup = Lookup::Stale;
+    }
+    found.saved = found.saved.saturating_sub(started.elapsed());
+    options.cache.count(Kind::Skycell, &key, &found);
+    Ok(taken)
+}
+
+/// Copies a cell if it is there, of this recipe, and has the pixels that its record says.
+fn copy(from: &Output, to: &Output, name: &str, recipe: &str) -> Result<Option<CellRecord>> {
+    let Ok(Some(record)) = from.finished(name) else { return Ok(None) };
+    if record.recipe != recipe {
+        return Ok(None);
+    }
+    let Some(copy) = StagedCopy::of(from, to, name)? else { return Ok(None) };
+    if !copy.has_the_pixels_of(&record) {
+        tracing::warn!(file = %from.store().display(), "{name} is not as it was written; it is made again");
+        return Ok(None);
+    }
+    copy.publish()?;
+    Ok(Some(record))
+}
+
+/// Notes where finished cells lie, and what their inputs hold.
+pub fn note(options: &Options, output: &Output, done: &[(CellRecord, Stamp)], took: Duration) {
+    let Ok(folder) = std::path::absolute(output.folder()) else { return };
+    let Some(folder) = folder.to_str() else { return };
+    let took = took / u32::try_from(done.len().max(1)).unwrap_or(u32::MAX);
+    for (record, stamp) in done {
+        let label = format!("{folder}: {}", record.name);
+        let origin = Origin { label: &label, took, ..Origin::default() };
+        options.cache.put(Kind::Skycell, &key_of_cell(options, &record.recipe), &folder, &origin, None);
+        if let Some(stamp) = stamp {
+            options.cache.put(Kind::Fingerprint, &key_of_inputs(stamp), &record.inputs_hash.0, &origin, None);
+        }
+    }
+    options.cache.flush();
+}
+
+/// Compression changes no pixel, but a copy has that of what it was copied from.
+fn key_of_cell(options: &Options, recipe: &str) -> Key {
+    KeyBuilder::new(CELL).text("recipe", recipe).text("compression", &format!("{:?}", options.compression)).finish()
+}
+
+fn key_of_inputs(stamp: &str) -> Key {
+    KeyBuilder::new(INPUTS).text("stamp", stamp).finish()
+}
+
+impl Plan {
+    /// Takes cells of a projection that were restored out of what is to be made.
+    pub(super) fn take_restored(&mut self, index: usize, restored: Vec<Option<(CellRecord, Stamp)>>) {
+        for (task, restored) in self.projections[index].tasks.iter_mut().zip(restored) {
+            if let Some(restored) = restored {
+                task.wanted = false;
+                self.restored.push(restored);
+            }
+        }
+    }
+}
