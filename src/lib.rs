@@ -25,6 +25,7 @@
 //! - [`compute`]: arithmetic on planes: the Gaussian, the sum of bands, statistics, and slow f64 versions as judges
 //! - [`gpu`]: a graphics card: adapters, memory under a budget, passes; nothing but names without the feature `gpu`
 //! - [`image`]: FITS and Zarr opened and written by content; outputs published whole
+//! - [`cache`]: results found again by the content they come from: keys, entries, limits, RocksDB
 //! - [`tiles`]: the numbers of many images and of their primary beams
 //! - [`preview`]: pictures; [`demo`]: a synthetic projection to try everything on
 //! - [`error`], [`units`], [`interrupt`]: one error type, checked quantities, signals as a flag; `pages`:
@@ -37,6 +38,7 @@
 //! - NaN is "no data"; it never becomes a number unless a rule that the user chose says so.
 //! - An output appears whole or not at all; a run that was stopped goes on where it was.
 //! - A bad input is named and listed; the others are done.
+//! - Removing the cache changes no result.
 //!
 //! # Example
 //!
