@@ -25,7 +25,8 @@
 //! - [`compute`]: arithmetic on planes: the Gaussian, the sum of bands, statistics, and slow f64 versions as judges
 //! - [`gpu`]: a graphics card: adapters, memory under a budget, passes; nothing but names without the feature `gpu`
 //! - [`image`]: FITS and Zarr opened and written by content; outputs published whole
-//! - [`tiles`]: the numbers of many images and of their primary beams
+//! - [`wcs`]: between pixels and the sky, by FITS headers
+//! - [`tiles`]: the numbers of many images and of their primary beams, and where they lie
 //! - [`preview`]: pictures; [`demo`]: a synthetic projection to try everything on
 //! - [`error`], [`units`], [`interrupt`]: one error type, checked quantities, signals as a flag; `pages`:
 //!   large buffers without page faults

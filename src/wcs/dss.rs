@@ -6,8 +6,8 @@
 //! Source: the astrometric solution in the headers' own documentation, "The Digitized Sky Survey" (STScI 1994),
 //! appendix on headers; the terms are those of the Guide Star Catalog (Russell et al. 1990, AJ 99, 2059).
 
+use super::cards::{Cards, missing, refused};
 use super::distortion::Distortion;
-use super::header::{Cards, missing, refused};
 use super::linear::Matrix2;
 use crate::error::Result;
 

@@ -125,7 +125,7 @@ impl Anchor {
             }
         };
         if !(1700.0..=2300.0).contains(&equinox) {
-            return Err(super::header::refused(format!("EQUINOX is {equinox}, expected a year from 1700 to 2300"))
+            return Err(super::cards::refused(format!("EQUINOX is {equinox}, expected a year from 1700 to 2300"))
                 .help("mend EQUINOX, or EPOCH, in the header"));
         }
         Ok(anchor)

@@ -1,6 +1,6 @@
 //! The linear step: pixels from the reference pixel to degrees on the projection plane, and back.
 
-use super::header::Cards;
+use super::cards::Cards;
 use crate::error::Result;
 
 /// A matrix of two rows.
@@ -56,7 +56,7 @@ pub(super) fn matrix(cards: &Cards, axes: [usize; 2], pixel_axes: [usize; 2], un
     let (rows, spelling) = match (pc, cd) {
         (Some(pc), Some(cd)) if !agree(scaled(pc), cd) => {
             let text = format!("PCi_j with CDELT says {}, CDi_j says {}", text(scaled(pc)), text(cd));
-            return Err(super::header::refused(text).help("remove those cards that are not right"));
+            return Err(super::cards::refused(text).help("remove those cards that are not right"));
         }
         (Some(pc), _) => (scaled(pc), Spelling::Pc),
         (None, Some(cd)) => (cd, Spelling::Cd),
@@ -69,7 +69,7 @@ pub(super) fn matrix(cards: &Cards, axes: [usize; 2], pixel_axes: [usize; 2], un
             Spelling::Cd => "CDi_j".to_owned(),
             Spelling::Crota => format!("CDELT{}, CDELT{}", axes[0], axes[1]),
         };
-        let error = super::header::refused(format!("{keys} make the matrix {}, which has no inverse", text(rows)));
+        let error = super::cards::refused(format!("{keys} make the matrix {}, which has no inverse", text(rows)));
         return Err(error.help("mend these cards: every pixel needs a place of its own on the sky"));
     }
     Ok(matrix)

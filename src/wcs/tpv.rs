@@ -4,8 +4,8 @@
 //!
 //! Source: the registered FITS convention "TPV World Coordinate System".
 
+use super::cards::{Cards, refused};
 use super::distortion::Distortion;
-use super::header::{Cards, refused};
 use crate::error::Result;
 
 /// PVi_0 to PVi_39.

@@ -31,7 +31,7 @@ pub(in crate::wcs) struct Conic<C> {
 
 impl<C: Cone> Conic<C> {
     pub fn new(pv: Parameters) -> Result<Self> {
-        let missing = || super::super::header::missing("PVi_1 of the latitude axis", C::CODE);
+        let missing = || crate::wcs::cards::missing("PVi_1 of the latitude axis", C::CODE);
         let (middle_deg, half_deg) = (pv(1)?.ok_or_else(missing)?, pv(2)?.unwrap_or(0.0));
         let cone = C::new(middle_deg.to_radians(), half_deg.to_radians());
         let cone = cone.filter(|cone| cone.narrowing() != 0.0 && cone.narrowing().is_finite());

@@ -158,7 +158,7 @@ impl Projection {
 
 /// A parameter that is not one its projection can have.
 fn impossible(code: &str, m: usize, value: f64, expected: &str) -> Error {
-    super::header::refused(format!("PVi_{m} of the latitude axis is {value}, {code} needs {expected}"))
+    super::cards::refused(format!("PVi_{m} of the latitude axis is {value}, {code} needs {expected}"))
         .help("mend the card in the header")
 }
 
