@@ -21,16 +21,19 @@ struct Frozen {
     conversions: Vec<(String, String, [f64; 2], [f64; 2])>,
 }
 
+/// `None` where there are none.
+type Coordinates = Option<[f64; 2]>;
+
 #[derive(Clone, Deserialize)]
 struct Case {
     name: String,
     cards: Vec<String>,
     shape: [usize; 2],
     scale_arcsec: f64,
-    center: Option<[f64; 2]>,
-    center_icrs: Option<[f64; 2]>,
+    center: Coordinates,
+    center_icrs: Coordinates,
     /// The pixel, the sky there, and the pixel that astropy finds for that place.
-    points: Vec<([f64; 2], Option<[f64; 2]>, Option<[f64; 2]>)>,
+    points: Vec<([f64; 2], Coordinates, Coordinates)>,
 }
 
 /// The largest errors of a case, in pixels.

@@ -72,7 +72,7 @@ impl Conversion {
             (Anchor::B1950(start), Anchor::B1950(end)) => newcomb(start, end),
             (Anchor::B1950(start), Anchor::Galactic) => galactic_of_fk4(start),
             (Anchor::Galactic, Anchor::B1950(end)) => transposed(galactic_of_fk4(end)),
-            (start, end) => product(end.from_j2000(), start.to_j2000()),
+            (start, end) => product(end.back_from_j2000(), start.to_j2000()),
         };
         steps.push(Step::Turn(turn));
         if let Frame::Fk4 { equinox } = to {
@@ -142,7 +142,7 @@ impl Anchor {
 
     /// The transposed way there, but for Newcomb's precession, which is not its own inverse to the last digits, nor
     /// is Murray's matrix quite a turn: as astropy has both.
-    fn from_j2000(self) -> Matrix3 {
+    fn back_from_j2000(self) -> Matrix3 {
         match self {
             Self::B1950(equinox) => product(newcomb(1950.0, equinox), transposed(j2000_of_b1950(equinox))),
             other => transposed(other.to_j2000()),

@@ -137,8 +137,7 @@ impl Native {
                 Projection::new("SIN", &|m| Ok((m == 2).then_some(slant)))?
             }
             "GLS" => Projection::new("SFL", &of_lat)?,
-            code => Projection::new(code, &of_lat)
-                .map_err(|error| error.help(format!("CTYPE{} is '{}'", pair.lon.axis, pair.lon.ctype)))?,
+            code => Projection::new(code, &of_lat)?,
         };
         let standard = projection.standard();
         // GLS is centred on the equator of its native frame; CRVAL moves along the meridian.

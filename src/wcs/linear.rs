@@ -123,7 +123,9 @@ fn agree(a: [[f64; 2]; 2], b: [[f64; 2]; 2]) -> bool {
     a.iter().flatten().zip(b.iter().flatten()).all(|(a, b)| (a - b).abs() <= 1e-6 * largest)
 }
 
-fn text([[a, b], [c, d]]: [[f64; 2]; 2]) -> String {
+fn text(rows: [[f64; 2]; 2]) -> String {
+    // Without the sign of a negative zero.
+    let [[a, b], [c, d]] = rows.map(|row| row.map(|term| term + 0.0));
     format!("({a}, {b}; {c}, {d})")
 }
 
