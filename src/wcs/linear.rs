@@ -45,7 +45,7 @@ enum Spelling {
 /// the rows in degrees. PCi_j goes before CDi_j, and both before CROTA, as in wcslib; PC and CD that say
 /// different things are an error.
 ///
-/// Source: FITS WCS paper I, sections 2.1.2 and 6.1; paper II, section 6.2 (CROTA).
+/// Source: FITS WCS paper I, section 2.1; paper II, section 6 (CROTA).
 ///
 /// # Errors
 /// [`crate::ErrorKind::Header`] for a value that is no number, a matrix that has no inverse, and PC beside CD.

@@ -1,4 +1,4 @@
-//! BON: Bonne's equal area, equations 126 to 129; PVi_1 is the latitude that stays in shape, in degrees.
+//! BON: Bonne's equal area, section 5.5.1; PVi_1 is the latitude that stays in shape, in degrees.
 
 use super::{Local, Parameters, Project, angles, sfl, vector};
 use crate::error::Result;

@@ -1,5 +1,5 @@
 //! What the conic projections share: PVi_1 is the latitude in the middle, PVi_2 half the distance of the two
-//! latitudes that stay in shape, 0 by default; equations 105 to 108.
+//! latitudes that stay in shape, 0 by default; section 5.4.
 
 use super::{Local, Parameters, Project, RIM};
 use crate::error::Result;
