@@ -26,7 +26,8 @@
 //! - [`gpu`]: a graphics card: adapters, memory under a budget, passes; nothing but names without the feature `gpu`
 //! - [`image`]: FITS and Zarr opened and written by content; outputs published whole
 //! - [`cache`]: results found again by the content they come from: keys, entries, limits, RocksDB
-//! - [`tiles`]: the numbers of many images and of their primary beams
+//! - [`wcs`]: between pixels and the sky, by FITS headers
+//! - [`tiles`]: the numbers of many images and of their primary beams, and where they lie
 //! - [`preview`]: pictures; [`demo`]: a synthetic projection to try everything on
 //! - [`error`], [`units`], [`interrupt`]: one error type, checked quantities, signals as a flag; `pages`:
 //!   large buffers without page faults

@@ -277,7 +277,7 @@ fn ecsv_is_the_csv_below_names_types_and_units() {
         "# - {name: path, datatype: string}",
         "# - {name: num_nan, datatype: int64}",
         "# - {name: ra_center_deg, unit: \"deg\", datatype: float64}",
-        "# - {name: rms_noise, unit: \"Jy/beam\", datatype: float64}",
+        "# - {name: rms_noise, unit: \"JY/BEAM\", datatype: float64}",
     ] {
         assert!(described.contains(&line), "{line} is not in {described:#?}");
     }

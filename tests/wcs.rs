@@ -21,16 +21,19 @@ struct Frozen {
     conversions: Vec<(String, String, [f64; 2], [f64; 2])>,
 }
 
+/// `None` where there are none.
+type Coordinates = Option<[f64; 2]>;
+
 #[derive(Clone, Deserialize)]
 struct Case {
     name: String,
     cards: Vec<String>,
     shape: [usize; 2],
     scale_arcsec: f64,
-    center: Option<[f64; 2]>,
-    center_icrs: Option<[f64; 2]>,
+    center: Coordinates,
+    center_icrs: Coordinates,
     /// The pixel, the sky there, and the pixel that astropy finds for that place.
-    points: Vec<([f64; 2], Option<[f64; 2]>, Option<[f64; 2]>)>,
+    points: Vec<([f64; 2], Coordinates, Coordinates)>,
 }
 
 /// The largest errors of a case, in pixels.
@@ -220,6 +223,20 @@ fn tan(crval: [f64; 2], crpix: [f64; 2], cd: [[f64; 2]; 2], code: &str) -> Wcs {
     Wcs::from_header(&header).unwrap()
 }
 
+const CODES: [&str; 22] = [
+    "TAN", "SIN", "NCP", "ARC", "STG", "ZEA", "ZPN", "CAR", "CEA", "CYP", "MER", "SFL", "GLS", "PAR", "MOL", "AIT",
+    "BON", "COP", "COE", "COD", "COO", "HPX",
+];
+const KEYS: [&str; 22] = [
+    "CRVAL1", "CRVAL2", "CRPIX1", "CDELT1", "CDELT2", "CROTA2", "CD1_2", "PC2_1", "LONPOLE", "LATPOLE", "PV1_0",
+    "PV1_1", "PV1_2", "PV2_1", "PV2_2", "PV2_3", "PV1_7", "A_ORDER", "B_ORDER", "A_2_0", "B_1_1", "EQUINOX",
+];
+
+fn odd_number() -> impl Strategy<Value = f64> {
+    let odd = vec![0.0, 1.0, -1.0, 2.0, 3.0, 45.0, -45.0, 90.0, -90.0, 180.0, 360.0, 1e-300, 1e9, -1e300];
+    prop_oneof![prop::sample::select(odd), -100.0..100.0_f64]
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(500))]
 
@@ -247,6 +264,32 @@ proptest! {
             prop_assert!(distance(again, pixel) < 1e-8, "{again:?}");
         } else {
             prop_assert!(!["TAN", "STG"].contains(&code));
+        }
+    }
+
+    #[test]
+    fn no_header_makes_a_panic_or_a_place_that_is_none(
+        code in prop::sample::select(CODES.to_vec()),
+        cards in prop::collection::vec((prop::sample::select(KEYS.to_vec()), odd_number()), 0..12),
+    ) {
+        let mut header = Header::new();
+        for (i, name) in [(1, "RA--"), (2, "DEC-")] {
+            header.set(&format!("CTYPE{i}"), format!("{name}-{code}"), "").unwrap();
+            header.set(&format!("CRVAL{i}"), 40.0, "").unwrap();
+            header.set(&format!("CRPIX{i}"), 5.0, "").unwrap();
+            header.set(&format!("CDELT{i}"), 0.5, "").unwrap();
+        }
+        for (key, number) in cards {
+            header.set(key, number, "").unwrap();
+        }
+        match Wcs::from_header(&header) {
+            Err(error) => prop_assert!(matches!(error.kind(), ErrorKind::Header | ErrorKind::Unsupported)),
+            Ok(wcs) => for (x, y) in [(0.0, 0.0), (100.0, -50.0), (-1e9, 1e9)] {
+                let Some(sky) = wcs.pixel_to_sky(PixelXy::new(x, y).unwrap()) else { continue };
+                prop_assert!((0.0..360.0).contains(&sky.lon_deg()) && sky.lat_deg().abs() <= 90.0, "{sky:?}");
+                wcs.sky_to_pixel(sky);
+                wcs.center((10, 1 << 40));
+            }
         }
     }
 

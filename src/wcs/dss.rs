@@ -3,11 +3,11 @@
 //! Headers of such images may have a TAN WCS beside it, which is an approximation to some tenths of a pixel. As in
 //! wcslib the plate goes first.
 //!
-//! Source: the astrometric solution in the headers' own documentation, "The Digitized Sky Survey" (STScI 1994),
-//! appendix on headers; the terms are those of the Guide Star Catalog (Russell et al. 1990, AJ 99, 2059).
+//! Source: the plate model of the Guide Star Catalog, Russell et al. 1990, AJ 99, 2059, by the keywords of the
+//! survey's headers.
 
+use super::cards::{Cards, missing, refused};
 use super::distortion::Distortion;
-use super::header::{Cards, missing, refused};
 use super::linear::Matrix2;
 use crate::error::Result;
 

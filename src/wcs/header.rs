@@ -1,7 +1,9 @@
-//! The cards of a celestial WCS: which axes are on the sky, and what their keywords say.
+//! What the cards of a celestial WCS say.
 //!
 //! Source: FITS standard 4.0, section 8; FITS WCS papers I and II.
 
+use super::axes::{Pair, celestial_pair, refuse_what_is_not_there};
+use super::cards::{Cards, refused};
 use super::distortion::PlaneDistortion;
 use super::dss;
 use super::frames::Frame;
@@ -10,12 +12,9 @@ use super::projection::Projection;
 use super::sip::Sip;
 use super::spherical::{Pointing, Turn};
 use super::tpv::Tpv;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::image::Header;
-use std::collections::HashSet;
 
-/// The largest axis number whose CTYPE is looked at, as that of NAXIS.
-const MAX_AXES: usize = 99;
 /// LONPOLE and LATPOLE that some programs write for "not given".
 const NOT_GIVEN_DEG: f64 = 999.0;
 
@@ -44,7 +43,7 @@ pub(super) struct Parsed {
 /// Reads the celestial axes of a header; `None` where no CTYPE names one.
 ///
 /// # Errors
-/// [`ErrorKind::Header`] naming the card that is wrong, [`ErrorKind::Unsupported`] for projections and distortions
+/// [`crate::ErrorKind::Header`] naming the card that is wrong, [`crate::ErrorKind::Unsupported`] for projections and distortions
 /// that are not there.
 pub(super) fn parse(header: &Header) -> Result<Option<Parsed>> {
     let cards = &Cards::new(header);
@@ -99,178 +98,6 @@ fn of_plate(cards: &Cards, plate: dss::Plate) -> Result<Parsed> {
     })
 }
 
-/// A header with its keywords at hand, as most of those that are asked for are not there.
-pub(super) struct Cards<'a> {
-    header: &'a Header,
-    keys: HashSet<&'a str>,
-}
-
-impl<'a> Cards<'a> {
-    fn new(header: &'a Header) -> Self {
-        Self { header, keys: header.iter().map(|(key, _)| key).collect() }
-    }
-
-    pub fn contains(&self, key: &str) -> bool {
-        self.keys.contains(key)
-    }
-
-    /// # Errors
-    /// [`ErrorKind::Header`] for a value that is no number.
-    pub fn f64(&self, key: &str) -> Result<Option<f64>> {
-        if self.keys.contains(key) { self.header.f64(key) } else { Ok(None) }
-    }
-
-    /// # Errors
-    /// [`ErrorKind::Header`] for a value that is no whole number.
-    pub fn i64(&self, key: &str) -> Result<Option<i64>> {
-        if self.keys.contains(key) { self.header.i64(key) } else { Ok(None) }
-    }
-
-    /// CDELT of an axis: 1 without one beside PCi_j, or CDi_j, whose factor it is not.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Header`] where nothing gives the size of a pixel, or for a value that is no number.
-    pub fn cdelt(&self, axis: usize) -> Result<f64> {
-        let key = format!("CDELT{axis}");
-        let has_matrix = || self.keys.iter().any(|key| matrix_axes(key).is_some());
-        match self.f64(&key)? {
-            Some(step) => Ok(step),
-            None if has_matrix() => Ok(1.0),
-            None => Err(refused(format!("{key} is missing, and there is no CDi_j"))
-                .help("add the step of a pixel on the sky to the header")),
-        }
-    }
-
-    fn needed(&self, key: &str) -> Result<f64> {
-        self.f64(key)?.ok_or_else(|| missing(key, "the WCS"))
-    }
-
-    /// In upper case, without the spaces around; `None` also where nothing is left.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Header`] for a value that is no text.
-    pub fn text(&self, key: &str) -> Result<Option<String>> {
-        let text = if self.keys.contains(key) { self.header.text(key)? } else { None };
-        Ok(text.map(|text| text.trim().to_ascii_uppercase()).filter(|text| !text.is_empty()))
-    }
-}
-
-/// A header error that the caller completes with what to do.
-pub(super) fn refused(what: String) -> Error {
-    Error::new(ErrorKind::Header, what)
-}
-
-/// A card that is needed and not there.
-pub(super) fn missing(key: &str, what: &str) -> Error {
-    refused(format!("{key} is missing, which {what} needs")).help("add the card to the header")
-}
-
-/// A celestial CTYPE, as `RA---TAN-SIP`: axis 1, name RA, code TAN, suffix SIP.
-struct Axis {
-    axis: usize,
-    ctype: String,
-    name: String,
-    code: String,
-    suffix: String,
-}
-
-struct Pair {
-    lon: Axis,
-    lat: Axis,
-}
-
-/// The one longitude and the one latitude among the axes; `None` without either.
-fn celestial_pair(cards: &Cards) -> Result<Option<Pair>> {
-    let (mut lon, mut lat) = (None, None);
-    for axis in 1..=MAX_AXES {
-        let Some(ctype) = cards.text(&format!("CTYPE{axis}"))? else { continue };
-        let (name, rest) = ctype.split_once('-').unwrap_or((&ctype, ""));
-        let slot = match name {
-            name if is_longitude(name) => &mut lon,
-            name if latitude_of(name).is_some() => &mut lat,
-            _ => continue,
-        };
-        let (code, suffix) = rest.trim_start_matches('-').split_once('-').unwrap_or((rest.trim_start_matches('-'), ""));
-        let found = Axis { axis, name: name.into(), code: code.into(), suffix: suffix.into(), ctype: ctype.clone() };
-        if let Some(earlier) = slot.replace(found) {
-            let text = format!("CTYPE{} and CTYPE{axis} are '{}' and '{ctype}'", earlier.axis, earlier.ctype);
-            return Err(refused(text).help("one longitude and one latitude can be on the sky: mend one of them"));
-        }
-    }
-    let (lon, lat) = match (lon, lat) {
-        (Some(lon), Some(lat)) => (lon, lat),
-        (None, None) => return Ok(None),
-        (Some(alone), None) | (None, Some(alone)) => {
-            let text = format!("CTYPE{} is '{}', and no other axis goes with it", alone.axis, alone.ctype);
-            return Err(refused(text).help("the sky has a longitude and a latitude: add the CTYPE of the other"));
-        }
-    };
-    if latitude_of(&lat.name) != Some(lon.name.clone()) || lon.code != lat.code {
-        let text = format!("CTYPE{} is '{}', CTYPE{} is '{}'", lon.axis, lon.ctype, lat.axis, lat.ctype);
-        return Err(refused(text).help("both need one system and one projection: mend one of them"));
-    }
-    if lon.code.is_empty() {
-        let text = format!("CTYPE{} is '{}', which names no projection", lon.axis, lon.ctype);
-        return Err(refused(text).help("write the projection too, such as RA---TAN"));
-    }
-    Ok(Some(Pair { lon, lat }))
-}
-
-fn is_longitude(name: &str) -> bool {
-    name == "RA" || (name.len() == 4 && (name.ends_with("LON") || name.ends_with("LN")))
-}
-
-/// The longitude that goes with a latitude; `None` for other names.
-fn latitude_of(name: &str) -> Option<String> {
-    if name == "DEC" {
-        return Some("RA".into());
-    }
-    let longitude = |end, other| name.strip_suffix(end).map(|front: &str| format!("{front}{other}"));
-    (name.len() == 4).then(|| longitude("LAT", "LON").or_else(|| longitude("LT", "LN"))).flatten()
-}
-
-/// Distortions by tables, and axes that depend on pixels beyond the celestial pair.
-fn refuse_what_is_not_there(cards: &Cards, pair: &Pair, pixel_axes: [usize; 2]) -> Result<()> {
-    let unsupported = |what: String| Err(Error::new(ErrorKind::Unsupported, what));
-    for key in ["CPDIS", "CQDIS", "D2IMDIS"].into_iter().flat_map(|name| pixel_axes.map(|axis| format!("{name}{axis}")))
-    {
-        if let Some(kind) = cards.text(&key)? {
-            return unsupported(format!("{key} is '{kind}', a distortion that is not supported"))
-                .map_err(|error| error.help("SIP and TPV are; resample the image without it, or refit its WCS"));
-        }
-    }
-    if !matches!(pair.lon.suffix.as_str(), "" | "SIP") {
-        return unsupported(format!(
-            "CTYPE{} is '{}', a distortion that is not supported",
-            pair.lon.axis, pair.lon.ctype
-        ))
-        .map_err(|error| error.help("SIP and TPV are; resample the image without it, or refit its WCS"));
-    }
-    if pair.lon.suffix == "SIP" && pixel_axes != [1, 2] {
-        return Err(refused(format!("CTYPE{} is '{}', but SIP is of axes 1 and 2", pair.lon.axis, pair.lon.ctype))
-            .help("put the celestial axes first"));
-    }
-    for key in &cards.keys {
-        let Some((i, j)) = matrix_axes(key) else { continue };
-        if pixel_axes.contains(&i) && !pixel_axes.contains(&j) && cards.f64(key)?.is_some_and(|term| term != 0.0) {
-            return unsupported(format!("{key} makes the sky depend on axis {j}, which is not supported"))
-                .map_err(|error| error.help("resample the cube to planes that have one WCS"));
-        }
-    }
-    Ok(())
-}
-
-/// i and j of PCi_j, CDi_j and PC00i00j.
-fn matrix_axes(key: &str) -> Option<(usize, usize)> {
-    let axes = key.strip_prefix("PC").or_else(|| key.strip_prefix("CD"))?;
-    let (i, j) = match axes.split_once('_') {
-        Some(pair) => pair,
-        None if axes.len() == 6 && axes.is_ascii() => axes.split_at(3),
-        None => return None,
-    };
-    Some((i.parse().ok()?, j.parse().ok()?))
-}
-
 /// The unit of an axis in degrees.
 fn unit_deg(cards: &Cards, axis: usize) -> Result<f64> {
     let key = format!("CUNIT{axis}");
@@ -310,8 +137,7 @@ impl Native {
                 Projection::new("SIN", &|m| Ok((m == 2).then_some(slant)))?
             }
             "GLS" => Projection::new("SFL", &of_lat)?,
-            code => Projection::new(code, &of_lat)
-                .map_err(|error| error.help(format!("CTYPE{} is '{}'", pair.lon.axis, pair.lon.ctype)))?,
+            code => Projection::new(code, &of_lat)?,
         };
         let standard = projection.standard();
         // GLS is centred on the equator of its native frame; CRVAL moves along the meridian.

@@ -1,6 +1,6 @@
 //! The linear step: pixels from the reference pixel to degrees on the projection plane, and back.
 
-use super::header::Cards;
+use super::cards::Cards;
 use crate::error::Result;
 
 /// A matrix of two rows.
@@ -45,7 +45,7 @@ enum Spelling {
 /// the rows in degrees. PCi_j goes before CDi_j, and both before CROTA, as in wcslib; PC and CD that say
 /// different things are an error.
 ///
-/// Source: FITS WCS paper I, sections 2.1.2 and 6.1; paper II, section 6.2 (CROTA).
+/// Source: FITS WCS paper I, section 2.1; paper II, section 6 (CROTA).
 ///
 /// # Errors
 /// [`crate::ErrorKind::Header`] for a value that is no number, a matrix that has no inverse, and PC beside CD.
@@ -56,7 +56,7 @@ pub(super) fn matrix(cards: &Cards, axes: [usize; 2], pixel_axes: [usize; 2], un
     let (rows, spelling) = match (pc, cd) {
         (Some(pc), Some(cd)) if !agree(scaled(pc), cd) => {
             let text = format!("PCi_j with CDELT says {}, CDi_j says {}", text(scaled(pc)), text(cd));
-            return Err(super::header::refused(text).help("remove those cards that are not right"));
+            return Err(super::cards::refused(text).help("remove those cards that are not right"));
         }
         (Some(pc), _) => (scaled(pc), Spelling::Pc),
         (None, Some(cd)) => (cd, Spelling::Cd),
@@ -69,7 +69,7 @@ pub(super) fn matrix(cards: &Cards, axes: [usize; 2], pixel_axes: [usize; 2], un
             Spelling::Cd => "CDi_j".to_owned(),
             Spelling::Crota => format!("CDELT{}, CDELT{}", axes[0], axes[1]),
         };
-        let error = super::header::refused(format!("{keys} make the matrix {}, which has no inverse", text(rows)));
+        let error = super::cards::refused(format!("{keys} make the matrix {}, which has no inverse", text(rows)));
         return Err(error.help("mend these cards: every pixel needs a place of its own on the sky"));
     }
     Ok(matrix)
@@ -123,7 +123,9 @@ fn agree(a: [[f64; 2]; 2], b: [[f64; 2]; 2]) -> bool {
     a.iter().flatten().zip(b.iter().flatten()).all(|(a, b)| (a - b).abs() <= 1e-6 * largest)
 }
 
-fn text([[a, b], [c, d]]: [[f64; 2]; 2]) -> String {
+fn text(rows: [[f64; 2]; 2]) -> String {
+    // Without the sign of a negative zero.
+    let [[a, b], [c, d]] = rows.map(|row| row.map(|term| term + 0.0));
     format!("({a}, {b}; {c}, {d})")
 }
 

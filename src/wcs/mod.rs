@@ -30,7 +30,9 @@
 //! # Ok::<(), skycache_gpu::Error>(())
 //! ```
 
+mod axes;
 mod batch;
+mod cards;
 mod distortion;
 mod dss;
 pub mod frames;

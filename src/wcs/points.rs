@@ -65,7 +65,7 @@ impl SkyLonLat {
     /// [`ErrorKind::Parameter`] unless both are finite and the latitude is from -90 to 90.
     pub fn new(lon_deg: f64, lat_deg: f64) -> Result<Self> {
         if lon_deg.is_finite() && (-90.0..=90.0).contains(&lat_deg) {
-            return Ok(Self { lon_deg: wrap_deg(lon_deg), lat_deg });
+            return Ok(Self { lon_deg: wrap_deg(lon_deg % 360.0), lat_deg });
         }
         Err(Error::new(ErrorKind::Parameter, format!("({lon_deg}, {lat_deg}) degrees is no direction on the sky"))
             .help("give a finite longitude and a latitude from -90 to 90 degrees"))

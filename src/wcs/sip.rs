@@ -5,8 +5,8 @@
 //!
 //! Source: Shupe et al. 2005, ASPC 347, 491, "The SIP Convention".
 
+use super::cards::{Cards, refused};
 use super::distortion::Distortion;
-use super::header::{Cards, refused};
 use crate::error::Result;
 
 /// The largest order that the convention has.

@@ -6,7 +6,7 @@
 //!
 //! Source: FITS WCS paper II (Calabretta and Greisen 2002, A&A 395, 1077), section 2.
 
-use super::header::refused;
+use super::cards::refused;
 use super::points::wrap_deg;
 use super::projection::{Project, Projection, with};
 use super::trig::{atan2, sin_cos_deg, sin_cos_quarter};
@@ -17,6 +17,8 @@ pub(super) type Local = [f64; 3];
 
 /// Angles closer than this count as equal, in degrees or as sines: the tolerance of wcslib.
 const NEARLY: f64 = 1e-10;
+/// Beyond some turns a longitude has lost digits, and is more likely in another unit.
+const MAX_LON_DEG: f64 = 3600.0;
 
 /// A point of the sphere, as the place from which others are seen.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -117,6 +119,10 @@ impl Turn {
         if pointing.lat.abs() > 90.0 {
             return Err(refused(format!("the latitude of CRVAL is {} degrees", pointing.lat))
                 .help("mend CRVAL: a latitude is from -90 to 90 degrees"));
+        }
+        if pointing.lon.abs() > MAX_LON_DEG {
+            return Err(refused(format!("the longitude of CRVAL is {} degrees", pointing.lon))
+                .help("mend CRVAL: a longitude is from 0 to 360 degrees, or not far beyond"));
         }
         let sky = Viewpoint::new(pointing.lon, pointing.lat);
         let native = Viewpoint::new(pointing.native.0, pointing.native.1);

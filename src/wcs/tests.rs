@@ -31,6 +31,7 @@ fn a_bad_card_is_named_with_its_value() {
     for (changes, said) in [
         (&["CRVAL1  = 'text'"][..], "CRVAL1 is 'text'"),
         (&["CRVAL2  = 95.0"], "95"),
+        (&["CRVAL1  = 1.0E9"], "the longitude of CRVAL is 1000000000"),
         (&["CRVAL1  "], "CRVAL1 is missing"),
         (&["CRPIX2  "], "CRPIX2 is missing"),
         (&["CDELT1  "], "CDELT1 is missing"),

@@ -4,8 +4,8 @@
 //!
 //! Source: the registered FITS convention "TPV World Coordinate System".
 
+use super::cards::{Cards, refused};
 use super::distortion::Distortion;
-use super::header::{Cards, refused};
 use crate::error::Result;
 
 /// PVi_0 to PVi_39.
@@ -123,25 +123,37 @@ impl Polynomial {
 
     /// The value and its derivatives by x and by y.
     fn at(&self, x: f64, y: f64) -> (f64, f64, f64) {
-        let radius = x.hypot(y);
+        let radius = (x * x + y * y).sqrt();
         // Of the radius: at 0 any direction is as good, and only odd powers of it are there.
         let (cos, sin) = if radius == 0.0 { (1.0, 0.0) } else { (x / radius, y / radius) };
+        let (x, y, radii) = (powers(x), powers(y), powers(radius));
         let (mut value, mut by_x, mut by_y) = (0.0, 0.0, 0.0);
         for ([p, q, r], factor) in &self.terms {
-            let (p, q, r) = (i32::from(*p), i32::from(*q), i32::from(*r));
+            let (p, q, r) = (usize::from(*p), usize::from(*q), usize::from(*r));
+            // The power below, of which the factor 0 goes with the exponent 0.
+            let below = |powers: &[f64; 8], exponent: usize| exponent as f64 * powers[exponent.saturating_sub(1)];
             if r > 0 {
-                let slope = factor * f64::from(r) * radius.powi(r - 1);
-                value += factor * radius.powi(r);
+                let slope = factor * below(&radii, r);
+                value += factor * radii[r];
                 by_x += slope * cos;
                 by_y += slope * sin;
             } else {
-                value += factor * x.powi(p) * y.powi(q);
-                by_x += factor * f64::from(p) * x.powi((p - 1).max(0)) * y.powi(q);
-                by_y += factor * f64::from(q) * x.powi(p) * y.powi((q - 1).max(0));
+                value += factor * x[p] * y[q];
+                by_x += factor * below(&x, p) * y[q];
+                by_y += factor * x[p] * below(&y, q);
             }
         }
         (value, by_x, by_y)
     }
+}
+
+/// The powers 0 to 7.
+fn powers(x: f64) -> [f64; 8] {
+    let mut powers = [1.0; 8];
+    for i in 1..8 {
+        powers[i] = powers[i - 1] * x;
+    }
+    powers
 }
 
 #[cfg(test)]

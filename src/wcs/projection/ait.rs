@@ -1,4 +1,4 @@
-//! AIT: Hammer-Aitoff, equations 101 to 104.
+//! AIT: Hammer-Aitoff, section 5.3.4.
 
 use super::{Local, Project, RIM, angles};
 use crate::wcs::trig::atan2;

@@ -1,4 +1,4 @@
-//! ARC: zenithal equidistant, equations 67 and 68.
+//! ARC: zenithal equidistant, section 5.1.6.
 
 use super::{Local, Project, RIM};
 use crate::wcs::trig::atan2;

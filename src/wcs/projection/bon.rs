@@ -1,4 +1,4 @@
-//! BON: Bonne's equal area, equations 126 to 129; PVi_1 is the latitude that stays in shape, in degrees.
+//! BON: Bonne's equal area, section 5.5.1; PVi_1 is the latitude that stays in shape, in degrees.
 
 use super::{Local, Parameters, Project, angles, sfl, vector};
 use crate::error::Result;
@@ -12,7 +12,7 @@ pub(in crate::wcs) struct Bon {
 
 impl Bon {
     pub fn new(pv: Parameters) -> Result<Self> {
-        let lat = pv(1)?.ok_or_else(|| super::super::header::missing("PVi_1 of the latitude axis", "BON"))?;
+        let lat = pv(1)?.ok_or_else(|| crate::wcs::cards::missing("PVi_1 of the latitude axis", "BON"))?;
         let lat = lat.to_radians();
         Ok(Self { centre: (lat != 0.0).then(|| 1.0 / lat.tan() + lat) })
     }

@@ -1,4 +1,4 @@
-//! CAR: plate carree, equations 83 and 84.
+//! CAR: plate carree, section 5.2.3.
 
 use super::{Local, Project, angles, vector};
 

@@ -1,4 +1,4 @@
-//! CEA: cylindrical equal area, equations 80 and 81; PVi_1 is the squared cosine of the latitude that stays in shape,
+//! CEA: cylindrical equal area, section 5.2.2; PVi_1 is the squared cosine of the latitude that stays in shape,
 //! 1 by default.
 
 use super::{Local, Parameters, Project, vector_of_sine};

@@ -1,4 +1,4 @@
-//! COD: conic equidistant, equations 120 to 124.
+//! COD: conic equidistant, section 5.4.3.
 
 use super::conic::Cone;
 

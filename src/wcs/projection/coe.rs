@@ -1,4 +1,4 @@
-//! COE: conic equal area, equations 114 to 119.
+//! COE: conic equal area, section 5.4.2.
 
 use super::conic::Cone;
 

@@ -1,5 +1,5 @@
 //! What the conic projections share: PVi_1 is the latitude in the middle, PVi_2 half the distance of the two
-//! latitudes that stay in shape, 0 by default; equations 105 to 108.
+//! latitudes that stay in shape, 0 by default; section 5.4.
 
 use super::{Local, Parameters, Project, RIM};
 use crate::error::Result;
@@ -31,7 +31,7 @@ pub(in crate::wcs) struct Conic<C> {
 
 impl<C: Cone> Conic<C> {
     pub fn new(pv: Parameters) -> Result<Self> {
-        let missing = || super::super::header::missing("PVi_1 of the latitude axis", C::CODE);
+        let missing = || crate::wcs::cards::missing("PVi_1 of the latitude axis", C::CODE);
         let (middle_deg, half_deg) = (pv(1)?.ok_or_else(missing)?, pv(2)?.unwrap_or(0.0));
         let cone = C::new(middle_deg.to_radians(), half_deg.to_radians());
         let cone = cone.filter(|cone| cone.narrowing() != 0.0 && cone.narrowing().is_finite());

@@ -1,4 +1,4 @@
-//! COO: conic orthomorphic, equations 125 to 130.
+//! COO: conic orthomorphic, section 5.4.4.
 
 use super::conic::Cone;
 use std::f64::consts::{FRAC_PI_2, FRAC_PI_4};

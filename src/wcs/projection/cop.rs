@@ -1,4 +1,4 @@
-//! COP: conic perspective, equations 109 to 113.
+//! COP: conic perspective, section 5.4.1.
 
 use super::conic::Cone;
 use std::f64::consts::FRAC_PI_2;

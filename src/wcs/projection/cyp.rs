@@ -1,4 +1,4 @@
-//! CYP: cylindrical perspective, equations 74 to 77; PVi_1 is mu, PVi_2 lambda, both 1 by default.
+//! CYP: cylindrical perspective, section 5.2.1; PVi_1 is mu, PVi_2 lambda, both 1 by default.
 
 use super::{Local, Parameters, Project, angles, vector};
 use crate::error::Result;

@@ -1,6 +1,6 @@
 //! HPX: HEALPix; PVi_1 is H, facets in longitude, 4 by default, PVi_2 is K, facets in latitude, 3 by default.
 //!
-//! Source: Calabretta and Roukema 2007, MNRAS 381, 865, equations 1 to 10.
+//! Source: Calabretta and Roukema 2007, MNRAS 381, 865.
 
 use super::{Local, Parameters, Project, RIM, vector_of_sine};
 use crate::error::Result;

@@ -1,4 +1,4 @@
-//! MER: Mercator, equations 85 and 86.
+//! MER: Mercator, section 5.2.4.
 
 use super::{Local, Project, RIM};
 use crate::wcs::trig::atan2;

@@ -4,7 +4,7 @@
 //! `spherical.rs` says) to a plane in radians, x to the east, y to the north. What has no place on the other side
 //! is NaN. Pixels, degrees and the turn to the sky are left to others.
 //!
-//! Source: FITS WCS paper II, section 5, by the equation numbers in each file; HPX: Calabretta and Roukema 2007.
+//! Source: FITS WCS paper II, section 5, by the numbers in each file; HPX: Calabretta and Roukema 2007.
 
 mod ait;
 mod arc;
@@ -158,7 +158,7 @@ impl Projection {
 
 /// A parameter that is not one its projection can have.
 fn impossible(code: &str, m: usize, value: f64, expected: &str) -> Error {
-    super::header::refused(format!("PVi_{m} of the latitude axis is {value}, {code} needs {expected}"))
+    super::cards::refused(format!("PVi_{m} of the latitude axis is {value}, {code} needs {expected}"))
         .help("mend the card in the header")
 }
 

@@ -1,4 +1,4 @@
-//! MOL: Mollweide, equations 96 to 100.
+//! MOL: Mollweide, section 5.3.3.
 
 use super::{Local, Project, RIM, angles, vector_of_sine};
 use std::f64::consts::{FRAC_PI_2, PI, SQRT_2};

@@ -1,4 +1,4 @@
-//! PAR: parabolic, equations 92 to 95.
+//! PAR: parabolic, section 5.3.2.
 
 use super::sfl::over_cosine;
 use super::{Local, Project, angles, vector};

@@ -1,4 +1,4 @@
-//! SFL: Sanson-Flamsteed, equations 90 and 91. GLS is the same, with another reference point.
+//! SFL: Sanson-Flamsteed, section 5.3.1. GLS is the same, with another reference point.
 
 use super::{Local, Project, angles, vector};
 

@@ -1,4 +1,4 @@
-//! SIN: slant orthographic, equations 59 to 65; PVi_1 and PVi_2 are the slant, 0 by default.
+//! SIN: slant orthographic, section 5.1.5; PVi_1 and PVi_2 are the slant, 0 by default.
 
 use super::{Local, Parameters, Project};
 use crate::error::Result;

@@ -1,4 +1,4 @@
-//! STG: stereographic, equations 56 to 58.
+//! STG: stereographic, section 5.1.4.
 
 use super::{Local, Project};
 

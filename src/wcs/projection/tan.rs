@@ -1,4 +1,4 @@
-//! TAN: gnomonic, equations 54 and 55.
+//! TAN: gnomonic, section 5.1.3.
 
 use super::{Local, Project};
 

@@ -1,4 +1,4 @@
-//! ZEA: zenithal equal area, equations 69 and 70.
+//! ZEA: zenithal equal area, section 5.1.8.
 
 use super::stg::one_plus;
 use super::{Local, Project};

@@ -1,4 +1,4 @@
-//! ZPN: zenithal polynomial, equation 71: the radius is the sum of PVi_m times the m-th power of the distance from
+//! ZPN: zenithal polynomial, section 5.1.7: the radius is the sum of PVi_m times the m-th power of the distance from
 //! the reference point in radians, up to where it stops growing.
 
 use super::{Local, Parameters, Project};
