@@ -169,6 +169,7 @@ fn a_run_on_the_cpu_loads_no_driver() {
 
 /// Time that the CPU works for a child from its start to its end.
 #[cfg(unix)]
+#[expect(clippy::zombie_processes, reason = "wait4 waits for it, and tells what it used")]
 fn cpu_ms(command: &mut Command) -> f64 {
     let child = command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().unwrap();
     // SAFETY: all-zero bytes are a valid rusage and status, which the call fills for a child that nobody else waits for.

@@ -7,6 +7,8 @@
 
 mod adapter;
 #[cfg(feature = "gpu")]
+mod copies;
+#[cfg(feature = "gpu")]
 mod device;
 #[cfg(feature = "gpu")]
 mod drivers;
@@ -30,8 +32,9 @@ pub use adapter::{Adapter, Choice};
 pub use traffic::Traffic;
 #[cfg(feature = "gpu")]
 pub use {
+    copies::{Download, Parts, STAMPS_BYTES, Source, Staging},
     device::{Gpu, Timed},
     drivers::list,
-    memory::{Buffer, Download, Parts, STAMPS_BYTES, Source, Staging},
+    memory::Buffer,
     shader::{Binding, Pass, Shader},
 };

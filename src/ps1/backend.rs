@@ -1,6 +1,6 @@
 //! What blurs the rows: the CPU, or a graphics card and, where that is allowed, the CPU once it fails.
 
-use super::memory;
+use super::patches;
 use super::progress::Progress;
 use crate::compute::gaussian::{Gaussian, gpu::Stream};
 use crate::error::{Error, ErrorKind, Result};
@@ -47,10 +47,10 @@ impl Backend {
     /// [`ErrorKind::Memory`] if it has not, and the CPU is no choice.
     pub fn with_room(&self, gaussian: &Gaussian, progress: &Progress) -> Result<Self> {
         let Some(gpu) = self.gpu() else { return Ok(Self::Cpu) };
-        if !memory::card_patches_px(gpu, gaussian).is_empty() {
+        if !patches::sizes_px(gpu, gaussian).is_empty() {
             return Ok(self.clone());
         }
-        let needed = crate::units::ByteSize(memory::least_card_bytes(gaussian));
+        let needed = crate::units::ByteSize(patches::least_card_bytes(gaussian));
         let error =
             Error::new(ErrorKind::Memory, format!("the smallest patch of sky does not fit {}", gpu.adapter().name))
                 .help(format!("it takes {needed}; give a larger --gpu-memory-budget, or use --backend cpu"));

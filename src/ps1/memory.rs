@@ -8,10 +8,9 @@ use super::combine::Decoding;
 use super::legacy::LegacyRows;
 use super::plan::{Plan, Projection, Task};
 use super::schedule::Schedule;
-use super::{Assembly, Options};
-use crate::compute::gaussian::{Gaussian, Plan as Taps, gpu::Stream};
+use super::{Assembly, Options, patches};
+use crate::compute::gaussian::{Gaussian, Plan as Taps};
 use crate::error::{Error, ErrorKind, Result};
-use crate::gpu::Gpu;
 use crate::image::zarr::CHUNK_PX;
 use crate::units::ByteSize;
 use serde::Serialize;
@@ -71,20 +70,19 @@ struct Terms {
 }
 
 impl Terms {
-    fn of(plan: &Plan, options: &Options, gaussian: &Gaussian, patch_px: usize) -> Self {
+    fn of(plan: &Plan, options: &Options, gaussian: &Gaussian) -> Self {
         let largest = |bytes: &dyn Fn(&Projection) -> u64| plan.projections.iter().map(bytes).max().unwrap_or(0);
         let n_threads = options.n_threads as u64;
         Self {
             rows: largest(&|projection| projection.bytes_of_rows(options)),
-            // The CPU goes on where a card fails.
-            blur: largest(&|projection| projection.bytes_of_blur(options, gaussian.plan()))
-                .max(card_bytes(options, gaussian, patch_px)),
+            blur: largest(&|projection| projection.bytes_of_blur(options, gaussian.plan())),
             chunks: (n_threads + 1) * CHUNKS_A_THREAD * largest(&Projection::chunk_bytes),
         }
     }
 
-    fn all(&self) -> u64 {
-        self.rows + self.blur + self.chunks + BASE_BYTES
+    /// All of them, where a card takes `card_bytes`; where it fails the CPU goes on in its place.
+    fn all(&self, card_bytes: u64) -> u64 {
+        self.rows + self.blur.max(card_bytes) + self.chunks + BASE_BYTES
     }
 }
 
@@ -94,9 +92,11 @@ impl Plan {
         let budget_bytes = options.memory_budget.map_or_else(budget::default_bytes, |size| size.0);
         let gaussian = Gaussian::new(options.psf);
         let (cells, largest) = self.bytes_in_flight();
-        let patches_px = options.backend.gpu().map_or_else(Vec::new, |gpu| card_patches_px(gpu, &gaussian));
+        let gpu = options.backend.gpu();
+        let patches_px = gpu.map_or_else(Vec::new, |gpu| patches::sizes_px(gpu, &gaussian));
         let decoding = |n_tiles: usize| self.decoding_bytes(n_tiles, options.n_threads);
-        let terms_with = |patch_px: usize| Terms::of(self, options, &gaussian, patch_px).all();
+        let terms = Terms::of(self, options, &gaussian);
+        let terms_with = |px: usize| terms.all(gpu.map_or(0, |gpu| patches::host_bytes(gpu, &gaussian, px)));
         let has_room = |px: &usize| terms_with(*px) + decoding(MIN_TILES) + cells <= budget_bytes;
         let least_px = patches_px.last().copied().unwrap_or(0);
         let patch_px = patches_px.into_iter().find(has_room).unwrap_or(least_px);
@@ -202,57 +202,6 @@ impl Projection {
     fn chunk_bytes(&self) -> u64 {
         let (ny, nx) = self.layout.cell_shape;
         (ny.min(CHUNK_PX) * nx.min(CHUNK_PX)) as u64 * PIXEL_BYTES
-    }
-}
-
-/// Pixels of patches that are tried, the largest first: each half as large takes half the memory, and more of it
-/// is the surroundings that neighbours share.
-const PATCHES_PX: [usize; 4] = [48 << 20, 24 << 20, 12 << 20, 6 << 20];
-
-/// Of what long patches need more than square ones.
-const SLACK: u64 = 8;
-
-/// A driver, its threads and compiled shaders. Measured: see `docs/benchmarks.md`.
-const DRIVER_BYTES: u64 = 160 << 20;
-
-/// One chunk with what the PSF sees around it.
-fn least_side_px(gaussian: &Gaussian) -> usize {
-    CHUNK_PX + 2 * gaussian.psf().radius_px()
-}
-
-/// Of a card's memory, what the smallest patch takes.
-pub fn least_card_bytes(gaussian: &Gaussian) -> u64 {
-    let side = least_side_px(gaussian);
-    Stream::budget_bytes(gaussian, (side, side))
-}
-
-/// Sizes of patches that fit a card, the largest first; none if not even a chunk with its surroundings does.
-pub fn card_patches_px(gpu: &Gpu, gaussian: &Gaussian) -> Vec<usize> {
-    let least = least_side_px(gaussian).pow(2);
-    let fits = |px: &usize| {
-        let slack = if *px == least { 0 } else { *px as u64 * PIXEL_BYTES / SLACK };
-        let of_device = card_budget_bytes(gaussian, *px) + 6 * slack;
-        let of_binding = *px as u64 * PIXEL_BYTES + slack;
-        of_device <= gpu.memory_budget_bytes() && of_binding <= gpu.max_binding_bytes()
-    };
-    PATCHES_PX.into_iter().filter(|px| *px > least).chain([least]).filter(fits).collect()
-}
-
-/// Of a card's memory, for square patches of so many pixels.
-fn card_budget_bytes(gaussian: &Gaussian, patch_px: usize) -> u64 {
-    let side = patch_px.isqrt();
-    Stream::budget_bytes(gaussian, (side, side))
-}
-
-/// Of the host's memory, what a card takes: two patches on their way up and two results on their way down, and all of
-/// what is the card's if that has no memory of its own.
-fn card_bytes(options: &Options, gaussian: &Gaussian, patch_px: usize) -> u64 {
-    let Some(gpu) = options.backend.gpu() else { return 0 };
-    let on_their_way = 4 * patch_px as u64 * PIXEL_BYTES;
-    match gpu.adapter().kind {
-        "discrete" => DRIVER_BYTES + on_their_way,
-        // The budget of the card has those too.
-        _ => DRIVER_BYTES + card_budget_bytes(gaussian, patch_px).max(on_their_way),
     }
 }
 

@@ -25,6 +25,7 @@ pub mod list;
 pub mod making;
 pub mod memory;
 pub mod output;
+mod patches;
 pub mod plan;
 pub mod progress;
 pub mod reader;
@@ -211,8 +212,8 @@ pub struct Report {
 ///
 /// # Errors
 /// When nothing can be done: no list, no store, impossible parameters, a budget too small, an
-/// output that cannot be written, a graphics card that fails where the CPU must not go on. A skycell that cannot be used is only added to `rejected`,
-/// which is filled however the run ends.
+/// output that cannot be written, a graphics card that fails where the CPU must not go on. A skycell
+/// that cannot be used is only added to `rejected`, which is filled however the run ends.
 pub fn run(options: &Options, progress: &Arc<Progress>, rejected: &mut Vec<Rejected>) -> Result<Report> {
     options.check()?;
     let backend = options.backend.with_room(&Gaussian::new(options.psf), progress)?;
