@@ -24,6 +24,7 @@ pub fn gpu() -> Option<&'static Gpu> {
 }
 
 /// An adapter of its own, with this budget.
+#[cfg(feature = "gpu")]
 pub fn gpu_with_budget(bytes: u64) -> Option<Gpu> {
     let shared = gpu()?;
     Some(Gpu::open(&Choice::Index(shared.adapter().index), Some(bytes)).unwrap())
