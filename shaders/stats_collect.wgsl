@@ -2,7 +2,6 @@
 // ask for room.
 const ROOM: u32 = 2048u;
 
-@group(0) @binding(1) var<storage, read> plane: array<u32>;
 @group(0) @binding(2) var<storage, read_write> n_collected: atomic<u32>;
 @group(0) @binding(3) var<storage, read_write> collected: array<u32>;
 
@@ -22,6 +21,18 @@ fn put(place: u32, key: u32) {
     }
 }
 
+fn keep(key: u32) {
+    if (!is_wanted(key)) {
+        return;
+    }
+    let i = atomicAdd(&n_found, 1u);
+    if (i < ROOM) {
+        found[i] = key;
+    } else {
+        put(atomicAdd(&n_collected, 1u), key);
+    }
+}
+
 @compute @workgroup_size(256)
 fn stats_collect(@builtin(local_invocation_index) local: u32, @builtin(workgroup_id) group: vec3<u32>) {
     if (local == 0u) {
@@ -29,19 +40,12 @@ fn stats_collect(@builtin(local_invocation_index) local: u32, @builtin(workgroup
     }
     workgroupBarrier();
     let start = group.x * THREADS * TURNS + local;
-    for (var turn = 0u; turn < TURNS; turn++) {
-        let place = start + turn * THREADS;
-        if (place < params.n_px) {
-            let key = key_of(plane[params.lead + place]);
-            if (is_wanted(key)) {
-                let i = atomicAdd(&n_found, 1u);
-                if (i < ROOM) {
-                    found[i] = key;
-                } else {
-                    put(atomicAdd(&n_collected, 1u), key);
-                }
-            }
-        }
+    for (var turn = 0u; turn < TURNS; turn += 4u) {
+        let bits = four_pixels(start + turn * THREADS);
+        keep(key_of(bits.x));
+        keep(key_of(bits.y));
+        keep(key_of(bits.z));
+        keep(key_of(bits.w));
     }
     workgroupBarrier();
     let n = min(atomicLoad(&n_found), ROOM);

@@ -12,7 +12,6 @@ const COUNTS: u32 = 2055u;
 const LEAST: u32 = 2055u;
 const LARGEST: u32 = 2056u;
 
-@group(0) @binding(1) var<storage, read> plane: array<u32>;
 @group(0) @binding(2) var<storage, read_write> totals: array<atomic<u32>>;
 // Of each workgroup: sum and what it lost, sum of squares and what it lost.
 @group(0) @binding(3) var<storage, read_write> sums: array<vec4<f32>>;
@@ -22,7 +21,14 @@ var<workgroup> least: atomic<u32>;
 var<workgroup> largest: atomic<u32>;
 var<workgroup> parts: array<vec4<f32>, THREADS>;
 
-// The bin that this thread met last, and how often in a row.
+// What this thread has counted.
+var<private> n_valid: u32;
+var<private> n_infinite: u32;
+var<private> n_from_level: u32;
+var<private> below: vec4<u32>;
+var<private> low_key: u32;
+var<private> high_key: u32;
+// The bin that it met last, and how often in a row.
 var<private> held: u32;
 var<private> times: u32;
 
@@ -54,6 +60,25 @@ fn scaled(bits: u32) -> f32 {
     return select(size, -size, (bits >> 31u) == 1u);
 }
 
+// Counts a pixel, and gives what it adds to the sums.
+fn counted(bits: u32) -> f32 {
+    let key = key_of(bits);
+    if (key < params.first_key || key > params.last_key) {
+        n_infinite += select(0u, 1u, (bits & 0x7fffffffu) == 0x7f800000u);
+        return 0.0;
+    }
+    n_valid += 1u;
+    n_from_level += select(0u, 1u, key >= params.level);
+    below += select(vec4(0u), vec4(1u), vec4(key) < params.window_first);
+    low_key = min(low_key, key);
+    high_key = max(high_key, key);
+    count_bin(0u, key);
+    count_bin(1u, key);
+    count_bin(2u, key);
+    count_bin(3u, key);
+    return scaled(bits) - params.pivot;
+}
+
 fn joined(a: vec4<f32>, b: vec4<f32>) -> vec4<f32> {
     let first = pair_sum(Pair(a.x, a.y), Pair(b.x, b.y));
     let second = pair_sum(Pair(a.z, a.w), Pair(b.z, b.w));
@@ -70,40 +95,20 @@ fn stats_tally(@builtin(local_invocation_index) local: u32, @builtin(workgroup_i
         atomicStore(&largest, 0u);
     }
     workgroupBarrier();
+    n_valid = 0u;
+    n_infinite = 0u;
+    n_from_level = 0u;
+    below = vec4(0u);
+    low_key = 0xffffffffu;
+    high_key = 0u;
     held = 0u;
     times = 0u;
-    var n_valid = 0u;
-    var n_infinite = 0u;
-    var n_from_level = 0u;
-    var below = vec4<u32>();
-    var low_key = 0xffffffffu;
-    var high_key = 0u;
     var first = Pair();
     var second = Pair();
     let start = group.x * THREADS * TURNS + local;
     for (var turn = 0u; turn < TURNS; turn += 4u) {
-        var offsets = vec4<f32>();
-        for (var i = 0u; i < 4u; i++) {
-            let place = start + (turn + i) * THREADS;
-            if (place < params.n_px) {
-                let bits = plane[params.lead + place];
-                let key = key_of(bits);
-                if (key >= params.first_key && key <= params.last_key) {
-                    n_valid += 1u;
-                    n_from_level += select(0u, 1u, key >= params.level);
-                    below += select(vec4(0u), vec4(1u), vec4(key) < params.window_first);
-                    low_key = min(low_key, key);
-                    high_key = max(high_key, key);
-                    count_bin(0u, key);
-                    count_bin(1u, key);
-                    count_bin(2u, key);
-                    count_bin(3u, key);
-                    offsets[i] = scaled(bits) - params.pivot;
-                } else {
-                    n_infinite += select(0u, 1u, (bits & 0x7fffffffu) == 0x7f800000u);
-                }
-            }
-        }
+        let bits = four_pixels(start + turn * THREADS);
+        let offsets = vec4(counted(bits.x), counted(bits.y), counted(bits.z), counted(bits.w));
         let squares = offsets * offsets;
         first = pair_plus(first, (offsets.x + offsets.y) + (offsets.z + offsets.w));
         second = pair_plus(second, (squares.x + squares.y) + (squares.z + squares.w));

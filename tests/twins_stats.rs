@@ -63,6 +63,11 @@ fn assert_twins(gpu: &Gpu, plane: ArrayView2<f32>, what: &str) {
     let before = gpu.dispatches();
     let by_gpu = measure_on(gpu, plane).unwrap();
     assert_eq!(gpu.dispatches() > before, !plane.is_empty(), "the GPU did it");
+    if plane.len() > 1 << 16 {
+        let strips = FromHost::new(gpu, plane.len(), Some(1)).unwrap();
+        assert!(strips.n_strips() > 1);
+        assert_eq!(bits(&strips.measure(plane).unwrap()), bits(&by_gpu), "{what}, in strips");
+    }
     let by_cpu = stats::measure(plane);
     assert_eq!(
         difference(&by_gpu, &judge, MOMENT_TOLERANCE, size),
@@ -220,6 +225,28 @@ fn strips_budgets_and_the_place_of_a_plane_change_no_bit() {
     let tiny = gpu_with_budget(100_000).unwrap();
     let refused = measure_on(&tiny, Array2::zeros(shape).view()).unwrap_err();
     assert!(refused.kind() == ErrorKind::Memory && refused.advice().is_some(), "{refused:?}");
+}
+
+#[test]
+fn two_passes_do_for_planes_that_samples_describe() {
+    let Some(gpu) = gpu_with_budget(1 << 28) else { return };
+    let plane = |pixel: &dyn Fn(usize) -> f32| Array2::from_shape_fn((1500, 1600), |(y, x)| pixel(y * 1600 + x));
+    for (name, plane, n_passes) in [
+        ("noise", plane(&noise), 2),
+        ("noise about 0.01", plane(&|i| noise(i) + 0.01), 2),
+        ("far from zero, where few values are", plane(&|i| 1e6 + 300.0 * noise(i)), 1),
+        ("half missing", plane(&|i| if scatter(i).is_multiple_of(2) { f32::NAN } else { noise(i) }), 2),
+        ("constant", plane(&|_| 3.5), 1),
+        ("whole numbers", plane(&|i| (noise(i) * 10.0).round()), 1),
+    ] {
+        let there = gpu.buffer_of("plane", plane.as_slice().unwrap()).unwrap();
+        let resident = Resident::new(&gpu, plane.len(), None).unwrap();
+        let before = gpu.dispatches();
+        let found = resident.measure(&there).unwrap();
+        assert_eq!(gpu.dispatches() - before, 1 + n_passes, "{name}: the sample, and the passes");
+        let by_cpu = stats::measure(plane.view());
+        assert_eq!((found.median, found.mad_sigma), (by_cpu.median, by_cpu.mad_sigma), "{name}");
+    }
 }
 
 #[test]

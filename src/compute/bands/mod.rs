@@ -1,9 +1,18 @@
 //! The weighted sum of bands stored on asinh scales: one pass over the pixels of all bands.
 //!
 //! [`FluxScale::flux`] says what a stored pixel means and is the judge; [`sinh`] is its arithmetic
-//! for many pixels at once. Files, decoding and masks are left to others.
+//! for many pixels at once; `gpu` does the same on a graphics card. Files, decoding and masks are left to others.
 
+#[cfg(feature = "gpu")]
+pub mod gpu;
+#[cfg(not(feature = "gpu"))]
+mod gpu_absent;
 pub mod sinh;
+
+#[cfg(feature = "gpu")]
+pub use gpu::sum_on;
+#[cfg(not(feature = "gpu"))]
+pub use gpu_absent::sum_on;
 
 use crate::skycell::FluxScale;
 use multiversion::multiversion;

@@ -101,7 +101,7 @@ fn look(space: &Workspace, pixels: Pixels, sample: &Sample, wanted: Wanted, time
         let ranks = middle_ranks(tallied.n_valid);
         let median = counted.median(ranks);
         let distance = wanted.with_distance.then(|| counted.distance(ranks, &median));
-        let next = counted.next(&[Some(&median), distance.as_ref()], space.most_collected);
+        let next = counted.next(&median, distance.as_ref(), space.most_collected);
         let better = better_pivot(&tallied, about, &median);
         if let (Next::Collect(ranges), None) = (&next, better) {
             let n = counted.n_in(ranges);

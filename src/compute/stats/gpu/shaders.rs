@@ -16,8 +16,8 @@ macro_rules! shader {
 }
 
 pub static SAMPLE: Shader = shader!("sample", []);
-pub static TALLY: Shader = shader!("tally", ["keys", "settled"]);
-pub static COLLECT: Shader = shader!("collect", ["keys"]);
+pub static TALLY: Shader = shader!("tally", ["stats_pixels", "keys", "settled"]);
+pub static COLLECT: Shader = shader!("collect", ["stats_pixels", "keys"]);
 
 /// All of them.
 pub static SHADERS: [&Shader; 3] = [&SAMPLE, &TALLY, &COLLECT];
