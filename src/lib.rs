@@ -27,6 +27,7 @@
 //! - [`image`]: FITS and Zarr opened and written by content; outputs published whole
 //! - [`cache`]: results found again by the content they come from: keys, entries, limits, RocksDB
 //! - [`wcs`]: between pixels and the sky, by FITS headers
+//! - [`startup`]: what a process finds out when it starts, kept in the cache
 //! - [`tiles`]: the numbers of many images and of their primary beams, and where they lie
 //! - [`preview`]: pictures; [`demo`]: a synthetic projection to try everything on
 //! - [`error`], [`units`], [`interrupt`]: one error type, checked quantities, signals as a flag; `pages`:
@@ -72,6 +73,7 @@ mod pages;
 pub mod preview;
 pub mod ps1;
 pub mod skycell;
+pub mod startup;
 pub mod tiles;
 pub mod units;
 pub mod wcs;

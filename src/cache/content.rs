@@ -37,6 +37,11 @@ impl ContentHash {
         if metadata.is_dir() { of_directory(path, 0) } else { of_file(path, &metadata) }
     }
 
+    /// Of bytes in memory; those of a file give the file's hash.
+    pub fn of_bytes(bytes: &[u8]) -> Self {
+        Self(blake3::hash(bytes).into())
+    }
+
     /// Of the pixels of a plane and its shape, however the file they come from has them.
     pub fn of_pixels(pixels: ArrayView2<f32>) -> Self {
         let mut hasher = blake3::Hasher::new_derive_key("skycache-gpu pixels of a plane");

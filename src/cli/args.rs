@@ -2,7 +2,8 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::gpu::select::{self, Wanted, WhyNot, Work};
-use crate::gpu::{Choice, Gpu};
+use crate::gpu::{Adapter, Choice, Gpu};
+use crate::startup;
 use crate::units::ByteSize;
 use clap::{Parser, Subcommand, ValueEnum};
 use std::sync::Arc;
@@ -118,6 +119,14 @@ impl Common {
             adapter: self.adapter.clone(),
             memory_bytes: self.gpu_memory_budget.map(|size| size.0),
         };
+        if wanted.backend == select::Backend::Auto && wanted.adapter.is_none() && work.pays() {
+            let known = startup::adapters(&self.cache()?);
+            // Asking the drivers again would take longer than many a run.
+            if !known.is_empty() && known.iter().all(Adapter::is_software) {
+                tracing::info!("computing on the CPU: there are only software adapters");
+                return Ok(None);
+            }
+        }
         let chosen = select::choose(&wanted, work)?;
         match chosen.why_not {
             Some(WhyNot::Failed(error)) => self.warn_of_fallback(&error),

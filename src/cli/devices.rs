@@ -4,15 +4,16 @@ use super::args::Common;
 use super::exit::Exit;
 use super::report;
 use crate::error::Result;
-use crate::gpu::{self, Adapter};
+use crate::gpu::Adapter;
+use crate::startup;
 use crate::units::ByteSize;
 
 /// Runs the command; a machine without any adapter is told so, and is no failure.
 ///
 /// # Errors
-/// None so far.
+/// If the settings of the cache make no sense.
 pub fn run(common: &Common) -> Result<Exit> {
-    let adapters = gpu::list();
+    let adapters = startup::adapters(&common.cache()?);
     if common.json {
         report::object(&serde_json::json!({ "adapters": adapters }));
         return Ok(Exit::Done);

@@ -1,17 +1,17 @@
 //! What is known of an adapter, and the choice among several.
 
 use crate::error::{Error, ErrorKind, Result};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::str::FromStr;
 
 /// An adapter, as the `devices` command shows it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Adapter {
     /// Its number for `--adapter`.
     pub index: usize,
     pub name: String,
     /// `discrete`, `integrated`, `virtual`, `software` or `other`.
-    pub kind: &'static str,
+    pub kind: String,
     pub driver: String,
     /// The largest piece of a buffer that a shader can be given, in bytes.
     pub max_binding_bytes: u64,
@@ -22,6 +22,13 @@ pub struct Adapter {
     pub has_timestamps: bool,
     /// Whether compiled pipelines can be kept between processes.
     pub has_pipeline_cache: bool,
+}
+
+impl Adapter {
+    /// Whether it is the CPU in disguise: right, and slower than the CPU back end.
+    pub fn is_software(&self) -> bool {
+        self.kind == "software"
+    }
 }
 
 /// Which adapter to take.
@@ -65,7 +72,7 @@ pub(super) fn pick(listed: &[Adapter], choice: &Choice) -> Result<usize> {
         Choice::Auto => {
             let rank =
                 |kind: &str| ["discrete", "integrated", "virtual", "other"].iter().position(|known| *known == kind);
-            let cards = listed.iter().filter_map(|adapter| Some((rank(adapter.kind)?, adapter.index)));
+            let cards = listed.iter().filter_map(|adapter| Some((rank(&adapter.kind)?, adapter.index)));
             cards.min().map_or_else(|| missing("there is no graphics card".to_owned()), |(_, index)| Ok(index))
         }
         Choice::Index(index) if *index < listed.len() => Ok(*index),
@@ -82,11 +89,11 @@ pub(super) fn pick(listed: &[Adapter], choice: &Choice) -> Result<usize> {
 mod tests {
     use super::*;
 
-    fn adapter(index: usize, name: &str, kind: &'static str) -> Adapter {
+    fn adapter(index: usize, name: &str, kind: &str) -> Adapter {
         Adapter {
             index,
             name: name.to_owned(),
-            kind,
+            kind: kind.to_owned(),
             driver: String::new(),
             max_binding_bytes: 1,
             max_buffer_bytes: 1,

@@ -67,7 +67,7 @@ fn described(index: usize, adapter: &wgpu::Adapter) -> Adapter {
     Adapter {
         index,
         name: info.name,
-        kind,
+        kind: kind.to_owned(),
         driver: format!("{} {}", info.driver, info.driver_info).trim().to_owned(),
         max_binding_bytes: limits.max_storage_buffer_binding_size,
         max_buffer_bytes: limits.max_buffer_size,

@@ -52,7 +52,7 @@ fn card_bytes(gaussian: &Gaussian, patch_px: usize) -> u64 {
 /// what is the card's if that has no memory of its own.
 pub fn host_bytes(gpu: &Gpu, gaussian: &Gaussian, patch_px: usize) -> u64 {
     let on_their_way = 4 * patch_px as u64 * PIXEL_BYTES;
-    match gpu.adapter().kind {
+    match gpu.adapter().kind.as_str() {
         "discrete" => DRIVER_BYTES + on_their_way,
         // The card's has those too.
         _ => DRIVER_BYTES + card_bytes(gaussian, patch_px),
