@@ -94,6 +94,8 @@ pub struct Workspace<'g> {
     pub wide: Buffer,
     pub narrow: Buffer,
     pub marks: [Buffer; 2],
+    /// Bits of missing pixels that come back.
+    pub missing: Buffer,
     /// Bound where a shader may write but will not.
     pub nothing: Buffer,
 }
@@ -117,6 +119,7 @@ impl<'g> Workspace<'g> {
             nx: shape.1,
             n_channels: if with_validity { 2 } else { 1 },
             marks_radius: params.has(rule::NEAR_MISSING).then(|| gaussian.psf.radius_px()),
+            puts_back: params.has(rule::PUT_BACK),
         };
         let taps = Taps::new(gpu, &gaussian.plan)?;
         let inside = gaussian.weight_inside(shape, &Window::whole(shape)).unwrap_or_default();
@@ -131,7 +134,7 @@ impl<'g> Workspace<'g> {
                 return false;
             }
             // Of small buffers at least a word is allocated.
-            bytes.largest() <= largest && bytes.scratch() + planes(bytes) + 8 * WORD <= left
+            bytes.largest() <= largest && bytes.scratch() + planes(bytes) + 9 * WORD <= left
         };
         let most_rows = most_rows.min(gpu.max_workgroups() as usize / 2);
         let n_rows = layout.choose_rows(most_rows, fits).ok_or_else(|| too_little(gpu, &layout, &planes))?;
@@ -156,6 +159,7 @@ impl<'g> Workspace<'g> {
             wide: gpu.buffer("wide sums", bytes.wide)?,
             narrow: gpu.buffer("narrow sums", bytes.narrow)?,
             marks: [gpu.buffer("marks", bytes.marks)?, gpu.buffer("marks nearby", bytes.marks)?],
+            missing: gpu.buffer("missing pixels", bytes.missing)?,
             nothing,
             bytes,
         })
