@@ -5,6 +5,11 @@
 @group(0) @binding(2) var<storage, read> taps: array<vec4<f32>>;
 // (channels, coarse rows, nx).
 @group(0) @binding(3) var<storage, read_write> rows: array<f32>;
+// For the last pass, which then need not read the plane again: of each period and column a bit for each missing pixel.
+@group(0) @binding(4) var<storage, read_write> missing: array<u32>;
+
+// Whether the bits are wanted.
+override MARK: bool = true;
 
 fn add_value(samples: ptr<function, Samples>, phase: u32, value: f32) {
     (*samples).low += taps[3u * phase] * value;
@@ -47,21 +52,30 @@ fn gaussian_decimate_rows(
         // A period is summed for itself: short sums round less.
         var of_flux = Samples();
         var of_validity = Samples();
+        var marks = 0u;
         if (y >= 0 && y + i32(STEP) <= i32(params.ny)) {
             let place = params.input_lead + (u32(y) - params.input_row) * params.nx + x;
             for (var phase = 0u; phase < STEP; phase++) {
-                add_pixel(&of_flux, &of_validity, phase, plane[place + phase * params.nx]);
+                let pixel = plane[place + phase * params.nx];
+                add_pixel(&of_flux, &of_validity, phase, pixel);
+                marks |= select(0u, 1u << phase, is_missing(pixel));
             }
         } else {
             for (var phase = 0u; phase < STEP; phase++) {
                 let row = source(y + i32(phase), i32(params.ny));
                 if (row >= 0) {
                     let place = params.input_lead + (u32(row) - params.input_row) * params.nx + x;
-                    add_pixel(&of_flux, &of_validity, phase, plane[place]);
+                    let pixel = plane[place];
+                    add_pixel(&of_flux, &of_validity, phase, pixel);
+                    marks |= select(0u, 1u << phase, is_missing(pixel));
                 } else {
                     add_value(&of_validity, phase, constant_beyond(1u));
                 }
             }
+        }
+        // The first periods of a band are the last ones of the band before.
+        if (MARK && (i >= n_before || group.y == 0u)) {
+            missing[(first + i) * params.nx + x] = marks;
         }
         flux = added(flux, of_flux);
         validity = added(validity, of_validity);

@@ -4,6 +4,7 @@ override WITH_VALIDITY: bool = true;
 // (channels, output rows, nx).
 @group(0) @binding(1) var<storage, read> rows: array<f32>;
 @group(0) @binding(2) var<storage, read> taps: array<f32>;
+@group(0) @binding(3) var<storage, read> plane: array<u32>;
 
 fn value_at(x: i32, row: u32, channel: u32) -> f32 {
     let column = source(x, i32(params.nx));
@@ -25,6 +26,11 @@ fn gaussian_direct_columns(@builtin(global_invocation_id) id: vec3<u32>) {
         validity = direct_sums(i32(first), id.y, 1u);
     }
     for (var i = 0u; i < min(4u, params.nx - first); i++) {
-        finish(flux[i], validity[i], params.output_row + id.y, first + i);
+        let y = params.output_row + id.y;
+        var put_back = false;
+        if (has_rule(PUT_BACK)) {
+            put_back = is_missing(plane[params.input_lead + (y - params.input_row) * params.nx + first + i]);
+        }
+        finish(flux[i], validity[i], put_back, y, first + i);
     }
 }

@@ -6,6 +6,9 @@
 // Of a phase: 12 taps in three quarters; those of the samples stand last.
 @group(0) @binding(2) var<storage, read> taps: array<vec4<f32>>;
 
+// Of each period that the first pass saw, and each column, a bit for each missing pixel.
+@group(0) @binding(3) var<storage, read> missing: array<u32>;
+
 fn weighted(samples: Samples, phase: u32) -> f32 {
     let sum = dot(samples.low, taps[3u * phase]) + dot(samples.middle, taps[3u * phase + 1u]);
     if (QUARTERS == 3u) {
@@ -39,14 +42,20 @@ fn gaussian_interpolate_rows(
         if (row + 1u < first + WIDTH) {
             continue;
         }
-        let y = (first_period + row + 1u - WIDTH) * STEP;
+        let period = first_period + row + 1u - WIDTH;
+        let y = period * STEP;
+        var marks = 0u;
+        if (has_rule(PUT_BACK)) {
+            let first_seen = params.first_coarse_row - params.first_sample - i32(WIDTH - 1u);
+            marks = missing[u32(i32(period) - first_seen) * params.nx + x];
+        }
         for (var phase = 0u; phase < STEP; phase++) {
             if (y + phase >= params.output_row && y + phase < end_row) {
                 var covered = 1.0;
                 if (WITH_VALIDITY) {
                     covered = weighted(validity, phase);
                 }
-                finish(weighted(flux, phase), covered, y + phase, x);
+                finish(weighted(flux, phase), covered, ((marks >> phase) & 1u) == 1u, y + phase, x);
             }
         }
     }

@@ -263,7 +263,7 @@ fn many_resident_planes_are_convolved_as_if_they_came_one_by_one() {
         let wrong = Planes { pixels: &short, ..batch[0] };
         assert_eq!(resident.convolve(&[wrong]).unwrap_err().kind(), ErrorKind::Shape);
         let over = Planes { pixels: batch[0].plane, ..batch[0] };
-        assert_eq!(resident.convolve(&[over]).unwrap_err().kind(), ErrorKind::Device);
+        assert_eq!(resident.convolve(&[over]).unwrap_err().kind(), ErrorKind::Parameter);
         let without = Planes { coverage: None, ..batch[0] };
         assert_eq!(resident.convolve(&[without]).unwrap_err().kind(), ErrorKind::Parameter);
     }

@@ -105,10 +105,10 @@ impl<'w, 'a> OneStrip<'w, 'a> {
     }
 
     /// The passes that make pixels bind the same after their own two.
-    fn to_pixels(&self, sums: &'a Buffer, taps: &'a Buffer) -> Vec<Binding<'a>> {
+    fn to_pixels(&self, sums: &'a Buffer, taps: &'a Buffer, missing: Binding<'a>) -> Vec<Binding<'a>> {
         let work = self.work;
-        let (plane, pixels, coverage) = (self.plane.clone(), self.pixels.clone(), self.coverage.clone());
-        vec![sums.into(), taps.into(), plane, (&work.marks[0]).into(), (&work.outside).into(), pixels, coverage]
+        let (pixels, coverage) = (self.pixels.clone(), self.coverage.clone());
+        vec![sums.into(), taps.into(), missing, (&work.marks[0]).into(), (&work.outside).into(), pixels, coverage]
     }
 
     fn n_channels(&self) -> usize {
@@ -147,7 +147,13 @@ impl<'w, 'a> OneStrip<'w, 'a> {
         let rows = vec![self.plane.clone(), taps.into(), sums.into()];
         [
             self.pass(&shaders::DIRECT_ROWS, &[], params, rows, down),
-            self.pass(&shaders::DIRECT_COLUMNS, &[self.with_validity()], params, self.to_pixels(sums, taps), along),
+            self.pass(
+                &shaders::DIRECT_COLUMNS,
+                &[self.with_validity()],
+                params,
+                self.to_pixels(sums, taps, self.plane.clone()),
+                along,
+            ),
         ]
     }
 
@@ -175,9 +181,17 @@ impl<'w, 'a> OneStrip<'w, 'a> {
         let (n_bands_down, n_bands_up) =
             (rows.count_with_halo.div_ceil(ROWS_IN_BAND as usize), n_periods.div_ceil(PERIODS_IN_BAND as usize));
         let buffers = |from: &'a Buffer, taps: &'a Buffer, to: &'a Buffer| vec![from.into(), taps.into(), to.into()];
-        let pixels = vec![self.plane.clone(), decimate_rows.into(), wide.into()];
+        let missing = &self.work.missing;
+        let pixels = vec![self.plane.clone(), decimate_rows.into(), wide.into(), missing.into()];
+        let mark = ("MARK", if self.params.has(rule::PUT_BACK) { 1.0 } else { 0.0 });
         vec![
-            self.pass(&shaders::DECIMATE_ROWS, &constants, down, pixels, [nx, n_bands_down, 1]),
+            self.pass(
+                &shaders::DECIMATE_ROWS,
+                &[constants.as_slice(), &[mark]].concat(),
+                down,
+                pixels,
+                [nx, n_bands_down, 1],
+            ),
             self.pass(
                 &shaders::DECIMATE_COLUMNS,
                 &constants,
@@ -210,7 +224,7 @@ impl<'w, 'a> OneStrip<'w, 'a> {
                 &shaders::INTERPOLATE_ROWS,
                 &constants,
                 up,
-                self.to_pixels(wide, interpolate_rows),
+                self.to_pixels(wide, interpolate_rows, missing.into()),
                 [nx, n_bands_up, 1],
             ),
         ]

@@ -44,7 +44,8 @@ impl<'g> Resident<'g> {
     /// Convolves planes, one after the other, in one submission; it may still be at work when this returns.
     ///
     /// # Errors
-    /// [`ErrorKind::Shape`] if a buffer has another size; [`ErrorKind::Device`] if the device fails.
+    /// [`ErrorKind::Shape`] if a buffer has another size, [`ErrorKind::Parameter`] if one is given twice;
+    /// [`ErrorKind::Device`] if the device fails.
     pub fn convolve(&self, planes: &[Planes]) -> Result<()> {
         self.0.gpu.submit(DOING, &self.passes(planes)?)
     }
@@ -82,8 +83,13 @@ impl<'g> Resident<'g> {
             return Err(Error::new(ErrorKind::Parameter, what));
         }
         let expected = self.0.plane_bytes();
-        let buffers = [planes.plane, planes.pixels].into_iter().chain(planes.coverage);
-        match buffers.map(Buffer::bytes).find(|found| *found != expected) {
+        let buffers = || [planes.plane, planes.pixels].into_iter().chain(planes.coverage);
+        // The next strip reads rows that this one would have written over.
+        let is_twice = |buffer: &Buffer| buffers().filter(|other| std::ptr::eq(*other, buffer)).count() > 1;
+        if buffers().any(is_twice) {
+            return Err(Error::new(ErrorKind::Parameter, "a plane and its results need buffers of their own"));
+        }
+        match buffers().map(Buffer::bytes).find(|found| *found != expected) {
             Some(found) => {
                 let (ny, nx) = self.0.shape;
                 let what = format!("a buffer of {found} bytes does not hold a plane of {ny} x {nx} px");

@@ -31,6 +31,8 @@ pub struct Layout<'a> {
     pub n_channels: usize,
     /// Rows to each side that are looked through for missing pixels.
     pub marks_radius: Option<usize>,
+    /// Whether missing pixels come back as they are.
+    pub puts_back: bool,
 }
 
 /// Bytes of the largest strip's buffers.
@@ -45,16 +47,18 @@ pub struct Bytes {
     pub narrow: u64,
     /// Marks, twice.
     pub marks: u64,
+    /// Bits of missing pixels that come back, a word for each period and column.
+    pub missing: u64,
 }
 
 impl Bytes {
     pub fn largest(&self) -> u64 {
-        self.input.max(self.output).max(self.wide).max(self.narrow).max(self.marks)
+        self.input.max(self.output).max(self.wide).max(self.narrow).max(self.marks).max(self.missing)
     }
 
     /// What a strip takes beside the rows of the plane and of the result.
     pub fn scratch(&self) -> u64 {
-        self.wide + self.narrow + 2 * self.marks
+        self.wide + self.narrow + 2 * self.marks + self.missing
     }
 }
 
@@ -113,12 +117,17 @@ impl Layout<'_> {
             let n_sums = strip.coarse.map_or(strip.output.len(), |rows| rows.count_with_halo) as u64;
             let n_input = strip.input.len() as u64;
             let marks = if self.marks_radius.is_some() { n_input * nx.div_ceil(32) * WORD } else { 0 };
+            let n_periods = match (self.plan, strip.coarse) {
+                (Plan::Multirate(plan), Some(rows)) if self.puts_back => rows.count_with_halo + plan.width() - 1,
+                _ => 0,
+            };
             most = Bytes {
                 input: most.input.max(n_input * nx * WORD),
                 output: most.output.max(strip.output.len() as u64 * nx * WORD),
                 wide: most.wide.max(n_channels * n_sums * widest * WORD),
                 narrow: most.narrow.max(n_channels * n_sums * n_columns * WORD),
                 marks: most.marks.max(marks),
+                missing: most.missing.max(n_periods as u64 * nx * WORD),
             };
         }
         most
@@ -171,7 +180,7 @@ mod tests {
             // The full support is that of a period's last pixel to the left, and of its first to the right.
             let slack = if let Plan::Multirate(plan) = &plan { plan.step_px - 1 } else { 0 };
             let support = plan.support_px() - slack;
-            let layout = Layout { plan: &plan, ny: 1000, nx: 10, n_channels: 1, marks_radius: None };
+            let layout = Layout { plan: &plan, ny: 1000, nx: 10, n_channels: 1, marks_radius: None, puts_back: false };
             for most in [1, 37, 400, 5000] {
                 let n_rows = layout.choose_rows(most, |_| true).unwrap();
                 let strips = layout.strips(n_rows);
@@ -190,7 +199,7 @@ mod tests {
     #[test]
     fn strips_shrink_until_they_fit_and_are_refused_if_none_does() {
         let plan = plan(60.0, 470);
-        let layout = Layout { plan: &plan, ny: 6240, nx: 6240, n_channels: 2, marks_radius: None };
+        let layout = Layout { plan: &plan, ny: 6240, nx: 6240, n_channels: 2, marks_radius: None, puts_back: true };
         let limit = 128 << 20;
         let n_rows = layout.choose_rows(6240, |bytes| bytes.largest() <= limit).unwrap();
         assert!(n_rows < 6240 && layout.bytes(n_rows).largest() <= limit);

@@ -95,6 +95,8 @@ pub struct Workspace<'g> {
     pub wide: Buffer,
     pub narrow: Buffer,
     pub marks: [Buffer; 2],
+    /// Bits of missing pixels that come back.
+    pub missing: Buffer,
     /// Bound where a shader may write but will not.
     pub nothing: Buffer,
 }
@@ -121,7 +123,7 @@ impl<'g> Workspace<'g> {
                 return false;
             }
             // Of small buffers at least a word is allocated.
-            bytes.largest() <= largest && bytes.scratch() + planes(bytes) + 8 * WORD <= left
+            bytes.largest() <= largest && bytes.scratch() + planes(bytes) + 9 * WORD <= left
         };
         let most_rows = most_rows.min(gpu.max_workgroups() as usize / 2);
         let n_rows = layout.choose_rows(most_rows, fits).ok_or_else(|| too_little(gpu, &layout, &planes))?;
@@ -148,6 +150,7 @@ impl<'g> Workspace<'g> {
             wide: small()?,
             narrow: small()?,
             marks: [small()?, small()?],
+            missing: small()?,
             nothing: small()?,
         })
     }
@@ -176,6 +179,7 @@ impl<'g> Workspace<'g> {
             nx: self.shape.1,
             n_channels: if self.with_validity { 2 } else { 1 },
             marks_radius: self.params.has(rule::NEAR_MISSING).then(|| gaussian.psf.radius_px()),
+            puts_back: self.params.has(rule::PUT_BACK),
         }
     }
 
@@ -207,6 +211,7 @@ impl<'g> Workspace<'g> {
         for marks in &mut self.marks {
             grow(self.gpu, marks, "marks", bytes.marks)?;
         }
+        grow(self.gpu, &mut self.missing, "missing pixels", bytes.missing)?;
         (self.bytes, self.strips) = (bytes, strips);
         Ok(())
     }
@@ -240,6 +245,7 @@ pub fn device_bytes(gaussian: &Gaussian, shape: (usize, usize)) -> u64 {
         nx: shape.1,
         n_channels: if params.has(rule::DIVIDE) { 2 } else { 1 },
         marks_radius: params.has(rule::NEAR_MISSING).then(|| gaussian.psf.radius_px()),
+        puts_back: params.has(rule::PUT_BACK),
     };
     let bytes = layout.bytes(shape.0);
     bytes.input + bytes.output + bytes.scratch()
