@@ -1,0 +1,129 @@
+//! What the cache costs and saves: `cargo bench --bench cache`. Prints ratios; docs/benchmarks.md has them.
+//!
+//! Tiles of 1.6 GB in all are written below the folder for temporary files, and removed.
+
+use ndarray::Array2;
+use skycache_gpu::cache::{Cache, ContentHash, Settings};
+use skycache_gpu::image::{self, Header, Image};
+use skycache_gpu::{startup, tiles};
+use std::hint::black_box;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+const N_TILES: usize = 100;
+const SIDE: usize = 2048;
+const LARGE_SIDE: usize = 6240;
+const ROUNDS: usize = 7;
+
+fn main() {
+    let folder = tempfile::tempdir().expect("a folder for temporary files");
+    start(folder.path());
+    facts(folder.path());
+    files(folder.path());
+    unchanged_tiles(folder.path());
+}
+
+/// A process that does next to nothing.
+fn start(folder: &Path) {
+    let took = median(ROUNDS, || process(folder, &["cache", "path"]));
+    println!("start of a process: {:.1} ms (target 30)", ms(took));
+}
+
+/// What the drivers offer: asked, and known from a process before.
+fn facts(folder: &Path) {
+    let directory = folder.join("facts");
+    // What was found out is written when the cache is dropped, which nobody's work waits for.
+    let ask = || {
+        let start = Instant::now();
+        let cache = Cache::open(settings(&directory));
+        black_box(startup::adapters(&cache));
+        (start.elapsed(), cache)
+    };
+    let asked = median(ROUNDS, || {
+        let _ = std::fs::remove_dir_all(&directory);
+        ask().0
+    });
+    let known = median(ROUNDS, || ask().0);
+    println!(
+        "adapters: asked {:.1} ms, known {:.2} ms, {:.0} x (target 12)",
+        ms(asked),
+        ms(known),
+        asked.as_secs_f64() / known.as_secs_f64()
+    );
+}
+
+/// One large tile: read, hashed and measured, beside reading and hashing alone.
+fn files(folder: &Path) {
+    let path = write(folder, "large.fits", LARGE_SIDE, 0);
+    let name = path.to_str().expect("temporary folders are UTF-8");
+    let read = median(ROUNDS, || {
+        timed(|| (ContentHash::of_path(&path), image::read(name).expect("it was written").pixels.len()))
+    });
+    let options = tiles::Options { beam: None, plane: 0, beam_cut: 0.1, memory_budget: None };
+    let mut round = 0;
+    let measured = median(ROUNDS, || {
+        round += 1;
+        let cache = Cache::open(settings(&folder.join(format!("cold{round}"))));
+        timed(|| tiles::measure(std::slice::from_ref(&path), &options, &cache, None).expect("it can be measured"))
+    });
+    println!(
+        "a tile of {LARGE_SIDE} x {LARGE_SIDE}: read and hashed {:.0} ms, measured too {:.0} ms, {:.2} x (target 1.6)",
+        ms(read),
+        ms(measured),
+        measured.as_secs_f64() / read.as_secs_f64()
+    );
+}
+
+/// Many tiles in a process of their own, measured and then found.
+fn unchanged_tiles(folder: &Path) {
+    let names: Vec<String> = (0..N_TILES)
+        .map(|index| write(folder, &format!("tile{index:03}.fits"), SIDE, index).display().to_string())
+        .collect();
+    // Files of the last two seconds are read again.
+    std::thread::sleep(Duration::from_millis(2100));
+    let arguments: Vec<&str> = ["stats", "--json"].into_iter().chain(names.iter().map(String::as_str)).collect();
+    let cold = process(folder, &arguments);
+    let warm = median(ROUNDS, || process(folder, &arguments));
+    println!(
+        "{N_TILES} tiles of {SIDE} x {SIDE}: measured in {:.2} s, found in {:.0} ms (target 100)",
+        cold.as_secs_f64(),
+        ms(warm)
+    );
+}
+
+fn settings(directory: &Path) -> Settings {
+    Settings { directory: Some(directory.to_path_buf()), most_bytes: 1 << 30, ttl: None, paranoid: false }
+}
+
+fn write(folder: &Path, name: &str, side: usize, seed: usize) -> PathBuf {
+    let pixel = |(y, x): (usize, usize)| ((y * 31 + x * 17 + seed * 101) % 9973) as f32 / 9973.0;
+    let path = folder.join(name);
+    let image = Image { pixels: Array2::from_shape_fn((side, side), pixel), header: Header::new() };
+    image::write(&path, &image, false).expect("there is space for the tiles");
+    path
+}
+
+fn process(folder: &Path, arguments: &[&str]) -> Duration {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_skycache-gpu"));
+    command.args(arguments).env("SKYCACHE_CACHE_DIR", folder.join("cache")).stdout(Stdio::null());
+    let start = Instant::now();
+    assert!(command.status().expect("the program is there").success());
+    start.elapsed()
+}
+
+fn timed<T>(work: impl FnOnce() -> T) -> Duration {
+    let start = Instant::now();
+    black_box(work());
+    start.elapsed()
+}
+
+fn median(rounds: usize, mut work: impl FnMut() -> Duration) -> Duration {
+    let mut took: Vec<Duration> = (0..rounds).map(|_| work()).collect();
+    took.sort();
+    took[rounds / 2]
+}
+
+fn ms(took: Duration) -> f64 {
+    took.as_secs_f64() * 1e3
+}
