@@ -9,12 +9,15 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use support::{TestRoot, run};
 
-const SMALL: [&str; 4] = ["--psf-sigma", "12", "--psf-radius", "94"];
-
-/// Runs into a folder, with the cache beside it.
+/// Runs into a folder with a PSF of sigma 12 px, with the cache beside it.
 fn ps1(root: &TestRoot, output: &str, more: &[&str]) -> Value {
+    ps1_of("12", root, output, more)
+}
+
+fn ps1_of(sigma_px: &str, root: &TestRoot, output: &str, more: &[&str]) -> Value {
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_skycache-gpu"));
-    command.env_clear().env("SKYCACHE_CACHE_DIR", root.path().join("cache")).args(["ps1", "--json"]).args(SMALL);
+    command.env_clear().env("SKYCACHE_CACHE_DIR", root.path().join("cache")).args(["ps1", "--json"]);
+    command.args(["--psf-radius", "94", "--psf-sigma", sigma_px]);
     command.arg("--data-root").arg(root.path()).arg("--output").arg(root.path().join(output)).args(more);
     run(&mut command, 0)
 }
@@ -61,12 +64,14 @@ fn cells_that_lie_finished_elsewhere_are_copied() {
 fn other_parameters_and_inputs_are_not_known() {
     let root = root();
     ps1(&root, "first", &[]);
-    assert_eq!(counts(&ps1(&root, "sigma", &["--psf-sigma", "11"])), [3, 0, 0]);
+    assert_eq!(counts(&ps1_of("11", &root, "sigma", &[])), [3, 0, 0]);
     assert_eq!(counts(&ps1(&root, "codec", &["--codec", "zstd"])), [3, 0, 0]);
     assert_eq!(counts(&ps1(&root, "all", &["--overwrite"])), [3, 0, 0]);
     // A band of one cell has the pixels of another one now: no cell that it reaches is known.
-    std::fs::remove_dir_all(root.group(4, 2).join("r")).unwrap();
-    std::fs::rename(root.group(4, 2).join("i"), root.group(4, 2).join("r")).unwrap();
+    for (from, to) in [("i", "r"), ("i_mask", "r_mask")] {
+        std::fs::remove_dir_all(root.group(4, 2).join(to)).unwrap();
+        std::fs::rename(root.group(4, 2).join(from), root.group(4, 2).join(to)).unwrap();
+    }
     root.write_band(4, 2, 1);
     std::thread::sleep(Duration::from_millis(2100));
     let changed = ps1(&root, "changed", &[]);
