@@ -174,8 +174,9 @@ impl Cache {
         Self { settings, memory, disk, waiting: Mutex::default(), warned: AtomicBool::new(false) }
     }
 
-    pub fn settings(&self) -> &Settings {
-        &self.settings
+    /// Whether other processes find what is kept.
+    pub fn is_shared(&self) -> bool {
+        self.disk.is_some()
     }
 
     /// The result under a key, and what the lookup came to; it is counted.

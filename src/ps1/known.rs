@@ -24,22 +24,26 @@ const INPUTS: Operation = Operation { name: "content of a stamped skycell", vers
 /// Names of cells with the stamps and contents of their inputs.
 pub type KnownInputs = BTreeMap<String, (String, ContentHash)>;
 
-/// Adds the contents of inputs whose files have not changed since any run.
-pub fn add_inputs(cache: &Cache, projection: &Projection, known: &mut KnownInputs) {
+/// The contents of a projection's inputs whose files have not changed since a run noted them, in this output or in the
+/// cache; nothing without a cache that other runs share.
+pub fn inputs(cache: &Cache, projection: &Projection, noted: &KnownInputs) -> KnownInputs {
+    if !cache.is_shared() {
+        return KnownInputs::new();
+    }
     let look = |task: &Task| {
         let name = &task.listed.cell.name;
-        if known.contains_key(name) {
-            return None;
-        }
         let stamp = store::stamp(task.group.as_deref()?)?;
-        let found = cache.get::<String>(Kind::Fingerprint, &key_of_inputs(&stamp));
-        Some((name.clone(), (stamp, ContentHash(found.value?))))
+        let hash = match noted.get(name) {
+            Some((noted, hash)) if *noted == stamp => hash.clone(),
+            _ => ContentHash(cache.get::<String>(Kind::Fingerprint, &key_of_inputs(&stamp)).value?),
+        };
+        Some((name.clone(), (stamp, hash)))
     };
-    let found: Vec<_> = projection.tasks.par_iter().filter_map(look).collect();
-    known.extend(found);
+    projection.tasks.par_iter().filter_map(look).collect()
 }
 
-/// Copies the wanted cells of a projection that lie finished elsewhere; gives their records by task.
+/// Copies the wanted cells of a projection that lie finished elsewhere; gives their records by task. `known` is what
+/// [`inputs`] gives.
 ///
 /// # Errors
 /// If a copy cannot be written; one that cannot be read is only not taken.

@@ -123,11 +123,11 @@ impl Plan {
         if options.overwrite {
             return Ok(self);
         }
-        let mut known = output.known_inputs();
+        let noted = output.known_inputs();
         let backend = options.backend.name();
         for index in 0..self.projections.len() {
             let projection = &self.projections[index];
-            known::add_inputs(&options.cache, projection, &mut known);
+            let known = known::inputs(&options.cache, projection, &noted);
             let records = projection.finished(output)?;
             if records.iter().all(Option::is_none) {
                 let restored = known::restore(options, projection, output, &known, &backend)?;
@@ -135,7 +135,10 @@ impl Plan {
                 continue;
             }
             let projection = &mut self.projections[index];
-            let hash = |task: &Task| resume::content_of(task.group.as_deref(), &task.listed, &known);
+            let hash = |task: &Task| match known.get(&task.listed.cell.name) {
+                Some((_, hash)) => hash.clone(),
+                None => resume::content_of(task.group.as_deref(), &task.listed, &noted),
+            };
             let contents: Vec<(SkycellId, ContentHash)> =
                 projection.tasks.par_iter().map(|task| (task.id(), hash(task))).collect();
             crate::interrupt::check()?;
