@@ -65,7 +65,10 @@ fn files(folder: &Path) {
     let measured = median(ROUNDS, || {
         round += 1;
         let cache = Cache::open(settings(&folder.join(format!("cold{round}"))));
-        timed(|| tiles::measure(std::slice::from_ref(&path), &options, &cache, None).expect("it can be measured"))
+        timed(|| {
+            tiles::measure(std::slice::from_ref(&path), &options, &cache, None, &tiles::Progress::default())
+                .expect("it can be measured")
+        })
     });
     println!(
         "a tile of {LARGE_SIDE} x {LARGE_SIDE}: read and hashed {:.0} ms, measured too {:.0} ms, {:.2} x (target 1.6)",

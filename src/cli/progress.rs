@@ -19,12 +19,34 @@ pub struct Display {
     thread: Option<JoinHandle<()>>,
 }
 
+/// How far a command is.
+pub struct Shown {
+    /// The command, and what it counts.
+    pub command: &'static str,
+    pub items: &'static str,
+    pub done: u64,
+    pub wanted: u64,
+    /// What else there is to say.
+    pub text: String,
+}
+
 impl Display {
-    /// Starts showing `progress` on stderr; shows nothing if `quiet`.
+    /// Starts showing a run of `ps1` on stderr; shows nothing if `quiet`.
     pub fn start(progress: Arc<Progress>, quiet: bool) -> Self {
+        Self::of(quiet, move |elapsed| Shown {
+            command: "ps1",
+            items: "cells",
+            done: progress.cells_done.load(Relaxed),
+            wanted: progress.cells_wanted.load(Relaxed),
+            text: line(&progress, elapsed),
+        })
+    }
+
+    /// Starts showing what `look` sees, given the time since the start; shows nothing if `quiet`.
+    pub fn of(quiet: bool, look: impl Fn(Duration) -> Shown + Send + 'static) -> Self {
         let over = Arc::new(AtomicBool::new(false));
         let until = Arc::clone(&over);
-        let thread = (!quiet).then(|| std::thread::spawn(move || show(&progress, &until)));
+        let thread = (!quiet).then(|| std::thread::spawn(move || show(look, &until)));
         Self { over, thread }
     }
 }
@@ -40,10 +62,10 @@ impl Drop for Display {
     }
 }
 
-fn show(progress: &Progress, over: &AtomicBool) {
+fn show(look: impl Fn(Duration) -> Shown, over: &AtomicBool) {
     let start = Instant::now();
     let bar = std::io::stderr().is_terminal().then(|| {
-        let style = ProgressStyle::with_template("{bar:30} {pos}/{len} cells  {msg}");
+        let style = ProgressStyle::with_template("{bar:30} {pos}/{len} {prefix}  {msg}");
         ProgressBar::new(0).with_style(style.expect("the template is a constant that was tried"))
     });
     let mut last_line = Instant::now();
@@ -51,13 +73,16 @@ fn show(progress: &Progress, over: &AtomicBool) {
         std::thread::park_timeout(BETWEEN_DRAWS);
         match &bar {
             Some(bar) => {
-                bar.set_length(progress.cells_wanted.load(Relaxed));
-                bar.set_position(progress.cells_done.load(Relaxed));
-                bar.set_message(line(progress, start.elapsed()));
+                let Shown { items, done, wanted, text, .. } = look(start.elapsed());
+                bar.set_length(wanted);
+                bar.set_position(done);
+                bar.set_prefix(items);
+                bar.set_message(text);
             }
             None if last_line.elapsed() >= BETWEEN_LINES => {
-                let (done, wanted) = (progress.cells_done.load(Relaxed), progress.cells_wanted.load(Relaxed));
-                eprintln!("ps1: {done}/{wanted} cells, {}", line(progress, start.elapsed()));
+                let Shown { command, items, done, wanted, text } = look(start.elapsed());
+                let text = if text.is_empty() { text } else { format!(", {text}") };
+                eprintln!("{command}: {done}/{wanted} {items}{text}");
                 last_line = Instant::now();
             }
             None => {}

@@ -5,12 +5,15 @@ mod columns;
 use super::args::Common;
 use super::exit::Exit;
 use super::inputs::{self, Wanted};
+use super::progress::{Display, Shown};
 use super::report;
 use crate::error::{Error, ErrorKind};
 use crate::gpu::select::Work;
 use crate::tiles::{self, Report, TileStats};
 use clap::ValueEnum;
 use serde_json::{Map, Value, json};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 /// Options of `stats`.
 #[derive(Debug, clap::Args)]
@@ -90,7 +93,17 @@ pub fn run(options: &Options, common: &Common) -> crate::Result<Exit> {
         memory_budget: common.memory_budget,
     };
     let (cache, gpu) = (common.cache()?, common.gpu(Work::Reading)?);
-    let mut done = tiles::measure(&found.files, &library, &cache, gpu.as_ref())?;
+    let progress = Arc::new(tiles::Progress::default());
+    let watched = Arc::clone(&progress);
+    let display = Display::of(common.quiet, move |_| Shown {
+        command: "stats",
+        items: "tiles",
+        done: watched.done.load(Relaxed),
+        wanted: watched.wanted.load(Relaxed),
+        text: String::new(),
+    });
+    let mut done = tiles::measure(&found.files, &library, &cache, gpu.as_ref(), &progress)?;
+    drop(display);
     found.rejected.append(&mut done.rejected);
     done.rejected = found.rejected;
     report::rejected(&done.rejected);

@@ -23,6 +23,7 @@ use measurer::Measurer;
 use rayon::prelude::*;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 /// Response above which a primary beam is counted, where nothing else is asked for.
@@ -99,7 +100,14 @@ pub struct Report {
 ///
 /// # Errors
 /// If the primary beam that the options name cannot be read, or the card fails.
-pub fn measure(inputs: &[PathBuf], options: &Options, cache: &Cache, gpu: Option<&Gpu>) -> Result<Report> {
+pub fn measure(
+    inputs: &[PathBuf],
+    options: &Options,
+    cache: &Cache,
+    gpu: Option<&Gpu>,
+    progress: &Progress,
+) -> Result<Report> {
+    progress.wanted.store(inputs.len() as u64, Relaxed);
     let budget_bytes = options.memory_budget.map_or_else(budget::default_bytes, |size| size.0);
     let measurer = Measurer::new(gpu);
     let (plane, beam_cut) = (options.plane, options.beam_cut);
@@ -119,7 +127,12 @@ pub fn measure(inputs: &[PathBuf], options: &Options, cache: &Cache, gpu: Option
         let (batch, later) = rest.split_at(batch_length(rest, budget_bytes));
         // No task waits for memory: a thread that waits for a task's sums takes up other tasks, and one of those
         // that waited for memory would keep it from ever giving back its own.
-        let found: Vec<Option<Outcome>> = batch.par_iter().map(|task| work.run_unless_claimed(task)).collect();
+        let one = |task| {
+            let outcome = work.run_unless_claimed(task);
+            progress.done.fetch_add(u64::from(outcome.is_some()), Relaxed);
+            outcome
+        };
+        let found: Vec<Option<Outcome>> = batch.par_iter().map(one).collect();
         if let Some(error) = work.measurer.failure() {
             return Err(error);
         }
@@ -135,6 +148,7 @@ pub fn measure(inputs: &[PathBuf], options: &Options, cache: &Cache, gpu: Option
     cache.flush();
     for index in waiting {
         outcomes[index] = Some(work.run_after_others(&tasks[index]));
+        progress.done.fetch_add(1, Relaxed);
     }
     if let Some(error) = work.measurer.failure() {
         return Err(error);
@@ -142,6 +156,14 @@ pub fn measure(inputs: &[PathBuf], options: &Options, cache: &Cache, gpu: Option
     let mut report = Report::default();
     outcomes.into_iter().flatten().for_each(|outcome| report.add(outcome));
     Ok(report)
+}
+
+/// How far a run is, for who watches it.
+#[derive(Debug, Default)]
+pub struct Progress {
+    pub wanted: AtomicU64,
+    /// Tiles of which all is known, or what is wrong with them.
+    pub done: AtomicU64,
 }
 
 /// What all tasks share.
