@@ -55,8 +55,6 @@ impl Counts {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counters {
     kinds: BTreeMap<u8, Counts>,
-    /// How often the whole store could not be read and was begun anew.
-    pub rebuilds: u64,
 }
 
 impl Counters {
@@ -79,7 +77,6 @@ impl Counters {
         for (code, counts) in &other.kinds {
             self.kinds.entry(*code).or_default().add(counts);
         }
-        self.rebuilds = self.rebuilds.saturating_add(other.rebuilds);
     }
 
     pub fn is_empty(&self) -> bool {
@@ -95,13 +92,13 @@ mod tests {
     fn counts_of_processes_add_up() {
         let mut first = Counters::default();
         *first.of_mut(Kind::Stats) = Counts { hits: 3, misses: 1, saved_us: 5, ..Counts::default() };
-        let mut second = Counters { rebuilds: 1, ..Counters::default() };
+        let mut second = Counters::default();
         *second.of_mut(Kind::Stats) = Counts { hits: 1, stale: 2, ..Counts::default() };
         *second.of_mut(Kind::Regrid) = Counts { damaged: 1, ..Counts::default() };
         *second.of_mut(Kind::Fingerprint) = Counts { hits: 100, ..Counts::default() };
         first.add(&second);
         let total = first.total();
-        assert_eq!((total.hits, total.lookups(), first.rebuilds), (4, 8, 1));
+        assert_eq!((total.hits, total.lookups()), (4, 8));
         assert_eq!(total.hit_rate(), Some(0.5));
         assert_eq!(Counts::default().hit_rate(), None);
     }

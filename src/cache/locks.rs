@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Longest wait for a turn: many commits, but not for ever where a process was stopped in the middle of one.
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
 /// The lock files of a cache directory.
 #[derive(Clone, Debug)]
@@ -79,7 +79,7 @@ fn wait(path: &Path, sort: Sort, deadline: Instant) -> io::Result<File> {
     }
     let (sender, locked) = std::sync::mpsc::channel();
     // If nobody waits for it any more, the file is closed with the message, and the lock ends.
-    std::thread::spawn(move || drop(sender.send(lock(&file).map(|()| file))));
+    std::thread::Builder::new().spawn(move || drop(sender.send(lock(&file).map(|()| file))))?;
     let left = deadline.saturating_duration_since(Instant::now());
     locked.recv_timeout(left).unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }

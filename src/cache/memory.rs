@@ -81,7 +81,11 @@ impl Store for Memory {
     fn contents(&self) -> Result<Contents> {
         let state = self.state();
         let records = state.entries.iter().map(|((kind, key), (_, record))| (*kind, *key, record.clone())).collect();
-        Ok(Contents { records, counters: state.counters.clone(), disk_bytes: 0 })
+        Ok(Contents { records, counters: state.counters.clone(), rebuilds: 0, disk_bytes: 0 })
+    }
+
+    fn compact(&self) -> Result<()> {
+        Ok(())
     }
 
     fn repair(&self) -> Result<()> {

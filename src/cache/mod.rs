@@ -120,7 +120,8 @@ pub struct Cache {
     memory: Option<Memory>,
     disk: Option<Disk>,
     waiting: Mutex<Waiting>,
-    warned: AtomicBool,
+    /// Whether the disk's store has failed; it is left alone then, and one warning has said so.
+    failed: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -167,16 +168,25 @@ impl Cache {
 
     /// No cache: nothing is found, nothing is kept.
     pub fn off() -> Self {
-        Self::with(Settings { directory: None, most_bytes: 0, ttl: None, paranoid: true }, None, None)
+        Self::with(Settings { directory: None, most_bytes: 0, ttl: None, paranoid: false }, None, None)
     }
 
     fn with(settings: Settings, memory: Option<Memory>, disk: Option<Disk>) -> Self {
-        Self { settings, memory, disk, waiting: Mutex::default(), warned: AtomicBool::new(false) }
+        Self { settings, memory, disk, waiting: Mutex::default(), failed: AtomicBool::new(false) }
     }
 
     /// Whether other processes find what is kept.
     pub fn is_shared(&self) -> bool {
-        self.disk.is_some()
+        self.disk().is_some()
+    }
+
+    /// Whether files are to be read again although they look unchanged.
+    pub fn is_paranoid(&self) -> bool {
+        self.settings.paranoid
+    }
+
+    fn disk(&self) -> Option<&Disk> {
+        self.disk.as_ref().filter(|_| !self.failed.load(Ordering::Relaxed))
     }
 
     /// The result under a key, and what the lookup came to; it is counted.
@@ -197,7 +207,7 @@ impl Cache {
 
     /// Counts what came of a lookup.
     pub fn count<T>(&self, kind: Kind, key: &Key, found: &Found<T>) {
-        if self.disk.is_none() {
+        if !self.is_shared() {
             return;
         }
         let mut waiting = self.waiting();
@@ -222,7 +232,7 @@ impl Cache {
 
     /// Looks at what other processes wrote since the last look.
     pub fn refresh(&self) {
-        if let Some(disk) = &self.disk {
+        if let Some(disk) = self.disk() {
             disk.store.refresh();
         }
     }
@@ -245,7 +255,7 @@ impl Cache {
         let put = Put { kind, key: *key, bytes, record };
         let batch = Batch { puts: vec![put.clone()], ..Batch::default() };
         memory.commit(&batch, now).expect("memory takes what it is given");
-        if self.disk.is_some() {
+        if self.is_shared() {
             let mut waiting = self.waiting();
             waiting.bytes += put.record.bytes;
             waiting.batch.puts.push(put);
@@ -270,7 +280,7 @@ impl Cache {
         let read_at = SystemTime::now();
         let content = Content { hash: ContentHash::of_path(path)?, fingerprint };
         if fingerprint.is_trusted(read_at) && content.is_still(path) {
-            let label = path.display().to_string();
+            let label = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf()).display().to_string();
             let origin = Origin { inputs: &[content.hash], label: &label, took: started.elapsed(), is_negative: false };
             self.put(Kind::Fingerprint, &key, content.hash.as_bytes(), &origin, None);
         }
@@ -280,13 +290,13 @@ impl Cache {
     /// Takes it on to compute a result, or says that somebody is at it already. The claim ends with its value, or
     /// when the result that is [`put`](Self::put) with it is written.
     pub fn claim(&self, key: &Key) -> Option<Claim> {
-        self.disk.as_ref().map_or_else(|| Some(Claim::of_nobody()), |disk| disk.claims.try_claim(key))
+        self.disk().map_or_else(|| Some(Claim::of_nobody()), |disk| disk.claims.try_claim(key))
     }
 
     /// Writes what waits to be written, and says so if it cannot be.
     pub fn flush(&self) {
         let waiting = std::mem::take(&mut *self.waiting());
-        let Some(disk) = &self.disk else { return };
+        let Some(disk) = self.disk() else { return };
         if waiting.batch.is_empty() {
             return;
         }
@@ -298,7 +308,7 @@ impl Cache {
     fn look<T: DeserializeOwned>(&self, kind: Kind, key: &Key) -> (Lookup, Option<(T, Duration)>) {
         let Some(memory) = &self.memory else { return (Lookup::Off, None) };
         let mut found = Lookup::Miss;
-        let stores = [Some(memory as &dyn Store), self.disk.as_ref().map(|disk| &disk.store as &dyn Store)];
+        let stores = [Some(memory as &dyn Store), self.disk().map(|disk| &disk.store as &dyn Store)];
         for store in stores.into_iter().flatten() {
             let bytes = match store.read(kind, key) {
                 Ok(Stored::Bytes(bytes)) => bytes,
@@ -337,9 +347,10 @@ impl Cache {
         }
     }
 
-    /// Says once what keeps the cache from working.
+    /// Says once what keeps the cache from working, and leaves it alone from then on: who waits a minute for a lock
+    /// must not do so for every result.
     fn warn(&self, error: &Error) {
-        if self.warned.swap(true, Ordering::Relaxed) {
+        if self.failed.swap(true, Ordering::Relaxed) {
             return;
         }
         let file = error.path().unwrap_or(Path::new("")).display().to_string();

@@ -17,8 +17,9 @@ use super::locks::Locks;
 use super::store::{Batch, Contents, Store, Stored};
 use crate::error::{Error, ErrorKind, Result};
 use reader::{Generation, Reader};
-use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use writer::Writer;
@@ -27,6 +28,9 @@ use writer::Writer;
 const LAYOUT_VERSION: u32 = 1;
 const VERSION_FILE: &str = "version";
 const STORE_DIRECTORY: &str = "rocksdb";
+const REBUILDS_FILE: &str = "rebuilds";
+/// Where the compiled shaders are, which may come first.
+const PIPELINES: &str = "pipelines";
 
 /// The store of a cache directory.
 #[derive(Debug)]
@@ -91,14 +95,33 @@ impl Rocks {
         *self.reader.write().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    fn write(&self, work: impl FnOnce(&mut Writer) -> Result<()>) -> Result<()> {
+    fn write(&self, work: impl Fn(&mut Writer) -> Result<()>) -> Result<()> {
         let _one = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let _turn = self.locks.exclusive().map_err(|cause| self.turn_failed(cause))?;
-        let mut writer = Writer::open(&self.path(), self.most_bytes)?;
-        let done = work(&mut writer);
-        drop(writer);
-        keep_private(&self.path());
+        let path = self.path();
+        let attempt = || Writer::open(&path, self.most_bytes).and_then(|mut writer| work(&mut writer));
+        let done = attempt().or_else(|error| match error.kind() {
+            ErrorKind::Damaged => {
+                tracing::warn!(file = %path.display(), "the cache is damaged and begun anew: {error}");
+                fs::remove_dir_all(&path).map_err(|cause| Error::io("remove the damaged cache", &path, cause))?;
+                self.count_rebuild();
+                attempt()
+            }
+            _ => Err(error),
+        });
+        keep_private(&path);
         done
+    }
+
+    /// How often the store was begun anew. It stands beside the store, which loses its own counters with the rest.
+    fn rebuilds(&self) -> u64 {
+        let text = fs::read_to_string(self.directory.join(REBUILDS_FILE)).unwrap_or_default();
+        text.trim().parse().unwrap_or(0)
+    }
+
+    fn count_rebuild(&self) {
+        // A number that cannot be written is not worth a failure.
+        let _ = write_private(&self.directory.join(REBUILDS_FILE), self.rebuilds() + 1);
     }
 }
 
@@ -138,12 +161,19 @@ impl Store for Rocks {
             Some(reader) => (reader.records()?, reader.counters()),
             None => (Vec::new(), Counters::default()),
         };
-        Ok(Contents { records, counters, disk_bytes: bytes_in(&self.directory) })
+        Ok(Contents { records, counters, rebuilds: self.rebuilds(), disk_bytes: bytes_in(&self.directory) })
+    }
+
+    fn compact(&self) -> Result<()> {
+        let done = self.write(|writer| writer.compact());
+        self.forget_reader();
+        done
     }
 
     fn repair(&self) -> Result<()> {
+        let done = self.write(Writer::repair);
         self.forget_reader();
-        self.write(Writer::repair)
+        done
     }
 }
 
@@ -157,6 +187,12 @@ fn make_private(directory: &Path) -> Result<()> {
         let what = format!("the cache directory belongs to user {}, this is user {user}", metadata.uid());
         return Err(Error::new(ErrorKind::Unsupported, what).file(directory).help("choose another with --cache-dir"));
     }
+    let is_ours = [VERSION_FILE, STORE_DIRECTORY, PIPELINES].iter().any(|name| directory.join(name).exists());
+    if !is_ours && fs::read_dir(directory).map_err(refused)?.next().is_some() {
+        return Err(Error::new(ErrorKind::Unsupported, "the cache directory holds other files")
+            .file(directory)
+            .help("choose an empty one, or one that is not there yet, with --cache-dir"));
+    }
     if metadata.mode() & 0o077 != 0 {
         fs::set_permissions(directory, fs::Permissions::from_mode(0o700)).map_err(refused)?;
     }
@@ -164,16 +200,23 @@ fn make_private(directory: &Path) -> Result<()> {
 }
 
 /// RocksDB makes files as the process's mask says; these are for their owner only.
-fn keep_private(path: &Path) {
+fn keep_private(store: &Path) {
     let private = |path: &Path, wanted: u32| {
         // Nobody else enters the directory above, so that one that cannot be changed is no failure.
-        if fs::metadata(path).is_ok_and(|metadata| metadata.mode() & 0o777 != wanted) {
+        if fs::symlink_metadata(path).is_ok_and(|found| !found.is_symlink() && found.mode() & 0o777 != wanted) {
             let _ = fs::set_permissions(path, fs::Permissions::from_mode(wanted));
         }
     };
-    private(path, 0o700);
-    let files = fs::read_dir(path).into_iter().flatten().flatten();
-    files.for_each(|file| private(&file.path(), 0o600));
+    private(store, 0o700);
+    let files = fs::read_dir(store).into_iter().flatten().flatten();
+    files
+        .filter(|file| file.file_type().is_ok_and(|sort| sort.is_file()))
+        .for_each(|file| private(&file.path(), 0o600));
+}
+
+fn write_private(path: &Path, number: impl std::fmt::Display) -> std::io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    writeln!(file, "{number}")
 }
 
 fn check_version(directory: &Path) -> Result<()> {
@@ -222,5 +265,6 @@ fn failure(doing: &str, path: &Path, cause: &rocksdb::Error) -> Error {
         _ if text.contains("No such file") => ErrorKind::Damaged,
         _ => ErrorKind::Io,
     };
-    Error::new(kind, format!("cannot {doing}: {text}")).file(path)
+    let error = Error::new(kind, format!("cannot {doing}: {text}")).file(path);
+    if kind == ErrorKind::Damaged { error.help("run `skycache-gpu cache verify --repair`") } else { error }
 }

@@ -37,6 +37,10 @@ impl Store for Rocks {
         match *self {}
     }
 
+    fn compact(&self) -> Result<()> {
+        match *self {}
+    }
+
     fn repair(&self) -> Result<()> {
         match *self {}
     }

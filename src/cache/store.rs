@@ -19,7 +19,7 @@ pub struct Record {
     pub used: u64,
     /// The contents it was made from.
     pub inputs: Vec<[u8; 32]>,
-    /// What it is about, for people: the path as it was given.
+    /// What it is about, for people: most often a path.
     pub label: String,
 }
 
@@ -79,6 +79,8 @@ pub enum Stored {
 pub struct Contents {
     pub records: Vec<(Kind, Key, Record)>,
     pub counters: Counters,
+    /// How often the store could not be read and was begun anew.
+    pub rebuilds: u64,
     /// What the store takes up, working files included.
     pub disk_bytes: u64,
 }
@@ -101,6 +103,12 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// If the store cannot be read at all.
     fn contents(&self) -> Result<Contents>;
+
+    /// Gives back the space of what was removed.
+    ///
+    /// # Errors
+    /// If the store cannot be written.
+    fn compact(&self) -> Result<()>;
 
     /// Removes what a damaged store still has beside entries that can be read, and counts anew.
     ///

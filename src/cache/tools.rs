@@ -7,8 +7,11 @@ use super::key::Key;
 use super::kind::Kind;
 use super::store::{Batch, Contents, Record, Store, Stored};
 use super::{Cache, now_s, policy};
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use std::time::Duration;
+
+/// Removing more than such a part of the entries gives their space back at once, which copies the others.
+const MANY_PART: u64 = 4;
 
 /// Which entries.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,14 +66,14 @@ impl Cache {
     /// # Errors
     /// If the store cannot be read.
     pub fn overview(&self) -> Result<Overview> {
-        let Contents { records, counters, disk_bytes } = self.contents()?;
+        let Contents { records, counters, rebuilds, disk_bytes } = self.contents()?;
         let of_kind = |kind| {
             let own = records.iter().filter(|(other, _, _)| *other == kind);
             let (entries, bytes) = own.fold((0, 0), |(n, bytes), (_, _, record)| (n + 1, bytes + record.bytes));
             KindOverview { kind, entries, bytes, counts: counters.of(kind) }
         };
         let kinds = Kind::ALL.into_iter().map(of_kind).collect();
-        Ok(Overview { kinds, counts: counters.total(), rebuilds: counters.rebuilds, disk_bytes })
+        Ok(Overview { kinds, counts: counters.total(), rebuilds, disk_bytes })
     }
 
     /// The entries, those used last first.
@@ -85,13 +88,17 @@ impl Cache {
         Ok(records)
     }
 
-    /// Removes entries; gives how many, and their bytes.
+    /// Removes entries; gives how many, and their bytes. The space of many is given back at once, that of few when room is
+    /// needed.
     ///
     /// # Errors
     /// If the store cannot be read or written.
     pub fn remove(&self, selection: &Selection) -> Result<(u64, u64)> {
+        let all = self.list(&Selection::All)?;
+        let bytes_of = |records: &[(Kind, Key, Record)]| records.iter().map(|(_, _, record)| record.bytes).sum::<u64>();
+        let all_bytes = bytes_of(&all);
         let chosen = self.list(selection)?;
-        let bytes = chosen.iter().map(|(_, _, record)| record.bytes).sum();
+        let bytes = bytes_of(&chosen);
         let now = now_s();
         let mut counters = Counters::default();
         for (kind, _, record) in &chosen {
@@ -104,6 +111,9 @@ impl Cache {
         if !chosen.is_empty() {
             self.stores().try_for_each(|store| store.commit(&batch, now))?;
         }
+        if bytes > all_bytes / MANY_PART {
+            self.stores().try_for_each(Store::compact)?;
+        }
         Ok((chosen.len() as u64, bytes))
     }
 
@@ -112,9 +122,16 @@ impl Cache {
     /// # Errors
     /// If the store cannot be read or written.
     pub fn verify(&self, repair: bool) -> Result<Verified> {
-        let records = self.contents()?.records;
         let mut verified = Verified::default();
         let Some(store) = self.stores().next() else { return Ok(verified) };
+        let records = match self.contents() {
+            // Nothing can be listed that could be checked.
+            Err(error) if repair && error.kind() == ErrorKind::Damaged => {
+                store.repair()?;
+                self.contents()?.records
+            }
+            contents => contents?.records,
+        };
         for (kind, key, _) in records {
             let is_intact = match store.read(kind, &key)? {
                 Stored::Bytes(bytes) => Entry::decode(&bytes, kind, &key).is_ok(),

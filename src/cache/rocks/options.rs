@@ -61,14 +61,17 @@ pub const SEARCH_DEAD_BLOBS: [(&str, &str); 1] = [("enable_blob_garbage_collecti
 
 /// The families that a store has, and those that every store has. A kind's comes with its first entry: what is
 /// there must be opened, and described in a file, each time.
-pub fn families(path: &Path) -> Vec<ColumnFamilyDescriptor> {
+///
+/// # Errors
+/// Of RocksDB, if the store is there and its description cannot be read.
+pub fn families(path: &Path) -> Result<Vec<ColumnFamilyDescriptor>, rocksdb::Error> {
     let mut names = vec![COUNTS.to_owned(), RECORDS.to_owned()];
-    // A store that cannot be read is found to be so when it is opened.
-    let found = DB::list_cf(&Options::default(), path).unwrap_or_default();
+    let is_there = path.join("CURRENT").exists();
+    let found = if is_there { DB::list_cf(&Options::default(), path)? } else { Vec::new() };
     names.extend(found.into_iter().filter(|name| name != COUNTS && name != RECORDS));
     let describe = |name: String| {
         let options = of_family(Kind::from_name(&name));
         ColumnFamilyDescriptor::new(name, options)
     };
-    names.into_iter().map(describe).collect()
+    Ok(names.into_iter().map(describe).collect())
 }

@@ -39,7 +39,8 @@ impl Reader {
         if !path.join("CURRENT").exists() {
             return Ok(None);
         }
-        let opened = DB::open_cf_descriptors_read_only(&options::of_store(), path, options::families(path), false);
+        let opened = options::families(path)
+            .and_then(|families| DB::open_cf_descriptors_read_only(&options::of_store(), path, families, false));
         match opened {
             Ok(db) => Ok(Some(Self { db, path: path.to_path_buf() })),
             Err(cause) => match failure("open the cache", path, &cause) {

@@ -13,7 +13,7 @@ use crate::error::{Error, ErrorKind, Result};
 use rocksdb::{
     BottommostLevelCompaction, ColumnFamily, CompactOptions, DB, FlushOptions, IteratorMode, WriteBatch, WriteOptions,
 };
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -58,30 +58,19 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Opens the store, or makes it; one that cannot be opened for damage is removed and begun anew, and counted.
+    /// Opens the store, or makes it.
     ///
     /// # Errors
-    /// If the file system refuses.
+    /// [`ErrorKind::Damaged`] for a store that cannot be opened any more; else what the file system says.
     pub fn open(path: &Path, most_bytes: u64) -> Result<Self> {
         let is_new = fs::read_dir(path).map_or(true, |mut files| files.next().is_none());
-        let broken = !is_new && !path.join("CURRENT").exists();
-        let open = || {
-            DB::open_cf_descriptors(&options::of_store(), path, options::families(path))
-                .map_err(|cause| failure("open the cache", path, &cause))
-        };
+        if !is_new && !path.join("CURRENT").exists() {
+            return Err(Error::new(ErrorKind::Damaged, "its file CURRENT is gone").file(path));
+        }
         let opened =
-            if broken { Err(Error::new(ErrorKind::Damaged, "the cache has lost its CURRENT file")) } else { open() };
-        let (db, rebuilds) = match opened {
-            Ok(db) => (db, 0),
-            Err(error) if error.kind() == ErrorKind::Damaged => {
-                tracing::warn!(file = %path.display(), "the cache is damaged and begun anew: {error}");
-                fs::remove_dir_all(path).map_err(|cause| Error::io("remove the damaged cache", path, cause))?;
-                (open()?, 1)
-            }
-            Err(error) => return Err(error),
-        };
-        let mut counters = counters(&db);
-        counters.rebuilds += rebuilds;
+            options::families(path).and_then(|families| DB::open_cf_descriptors(&options::of_store(), path, families));
+        let db = opened.map_err(|cause| failure("open the cache", path, &cause))?;
+        let counters = counters(&db);
         let mut writer = Self { db, path: path.to_path_buf(), most_bytes, live_bytes: 0, counters };
         writer.live_bytes = match writer.get(COUNTS, LIVE_BYTES_KEY)?.and_then(|bytes| bytes.try_into().ok()) {
             Some(bytes) => u64::from_le_bytes(bytes),
@@ -97,7 +86,8 @@ impl Writer {
     pub fn commit(&mut self, batch: &Batch, now: u64) -> Result<()> {
         self.counters.add(&batch.counters);
         let mut first = WriteBatch::default();
-        for (kind, key) in &batch.removals {
+        // What is removed before the batch is written can be found there again.
+        for (kind, key) in batch.removals.iter().collect::<HashSet<_>>() {
             self.remove(&mut first, *kind, key)?;
         }
         for (kind, key, used) in &batch.used {
@@ -105,10 +95,13 @@ impl Writer {
         }
         self.write(first)?;
         let most_bytes = PIECE_BYTES.min(self.most_bytes / PIECE_PART);
-        let mut rest = batch.puts.as_slice();
+        // The last of one name counts.
+        let by_name: HashMap<(Kind, Key), &Put> = batch.puts.iter().map(|put| ((put.kind, put.key), put)).collect();
+        let puts: Vec<&Put> = by_name.into_values().collect();
+        let mut rest = puts.as_slice();
         while !rest.is_empty() {
             let mut bytes = 0;
-            let fits = |put: &&Put| {
+            let fits = |put: &&&Put| {
                 bytes += put.record.bytes;
                 bytes <= most_bytes
             };
@@ -119,45 +112,53 @@ impl Writer {
         self.merge_loose_files()
     }
 
-    /// Removes every entry and record that has no partner or cannot be read, and counts what is left.
+    /// Removes every entry and record that has no partner or cannot be read, and counts what is left. A kind whose
+    /// entries cannot be read to the end is removed whole.
     ///
     /// # Errors
-    /// If the store cannot be written.
+    /// [`ErrorKind::Damaged`] if not even the records can be read; else if the store cannot be written.
     pub fn repair(&mut self) -> Result<()> {
-        let (mut known, mut damaged) = (HashSet::new(), Counters::default());
+        let mut known = HashSet::new();
         let mut batch = WriteBatch::default();
-        for (kind, family) in self.families_of_kinds() {
+        for kind in Kind::ALL {
+            let Some(family) = self.db.cf_handle(kind.name()) else { continue };
+            let (mut damaged, mut is_readable) = (0, true);
             for item in self.db.iterator_cf(family, IteratorMode::Start) {
-                // What follows a place that cannot be read is lost with it.
-                let Ok((name, bytes)) = item else { break };
+                let Ok((name, bytes)) = item else {
+                    is_readable = false;
+                    break;
+                };
                 let key = <[u8; 32]>::try_from(&*name).ok().map(Key);
                 match key.filter(|key| Entry::decode(&bytes, kind, key).is_ok()) {
                     Some(key) => drop(known.insert((kind, key))),
                     None => {
-                        damaged.of_mut(kind).damaged += 1;
+                        damaged += 1;
                         batch.delete_cf(family, &name);
                     }
                 }
             }
-        }
-        let mut recorded = HashSet::new();
-        for (kind, key, _) in records(&self.db, &self.path)? {
-            if !known.contains(&(kind, key)) {
-                batch.delete_cf(self.family(RECORDS)?, record_key::of(kind, &key));
+            self.counters.of_mut(kind).damaged += damaged;
+            if !is_readable {
+                known.retain(|(other, _)| *other != kind);
+                self.counters.of_mut(kind).damaged += 1;
+                self.db.drop_cf(kind.name()).map_err(|cause| failure("repair the cache", &self.path, &cause))?;
             }
-            recorded.insert((kind, key));
+        }
+        let recorded: HashSet<(Kind, Key)> =
+            records(&self.db, &self.path)?.into_iter().map(|(kind, key, _)| (kind, key)).collect();
+        for (kind, key) in recorded.difference(&known) {
+            batch.delete_cf(self.family(RECORDS)?, record_key::of(*kind, key));
         }
         for (kind, key) in known.difference(&recorded) {
             batch.delete_cf(self.family(kind.name())?, key.as_bytes());
         }
-        self.counters.add(&damaged);
         self.write(batch)?;
         self.live_bytes = self.count_live_bytes()?;
         self.write(WriteBatch::default())?;
         self.compact()
     }
 
-    fn put(&mut self, puts: &[Put], now: u64) -> Result<()> {
+    fn put(&mut self, puts: &[&Put], now: u64) -> Result<()> {
         let bytes = puts.iter().map(|put| put.record.bytes).sum();
         if !self.make_room(bytes, now)? {
             for put in puts {
@@ -204,6 +205,10 @@ impl Writer {
         }
         self.write(batch)?;
         self.compact()?;
+        // What cannot be read cannot be copied: its space would never come back.
+        if bytes_in(&self.path) > 2 * self.live_bytes + 4 * BASE_BYTES {
+            return Err(Error::new(ErrorKind::Damaged, "it does not give back the space of what was removed"));
+        }
         Ok(needed(self) <= self.most_bytes)
     }
 
@@ -253,7 +258,10 @@ impl Writer {
     }
 
     /// Gives back all space of what was removed.
-    fn compact(&self) -> Result<()> {
+    ///
+    /// # Errors
+    /// If the store cannot be written.
+    pub fn compact(&self) -> Result<()> {
         let refused = |cause| failure("make room in the cache", &self.path, &cause);
         let mut families = vec![self.family(COUNTS)?, self.family(RECORDS)?];
         families.extend(self.families_of_kinds().map(|(_, family)| family));
