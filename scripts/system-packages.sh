@@ -103,8 +103,8 @@ on_debian() {
         say "could not install them (see above); by hand: apt-get install $packages"
     fi
     # What only the tests need must not keep anybody from building.
-    if finds_cfitsio && has_command cc && has_command c++; then
-        say "CFITSIO and the compilers are there, so it goes on without the rest"
+    if finds_cfitsio && finds_libclang && has_command cc && has_command c++; then
+        say "CFITSIO, libclang and the compilers are there, so it goes on without the rest"
         return 0
     fi
     return 1
@@ -115,11 +115,11 @@ on_other_system() {
         return 0
     fi
     cat >&2 <<'HELP'
-system-packages: CFITSIO was not found by pkg-config; install it, pkg-config, and a C and C++ compiler:
-  Fedora, RHEL:  sudo dnf install cfitsio-devel pkgconf-pkg-config gcc-c++ make
-  Arch:          sudo pacman -S cfitsio pkgconf gcc make
-  macOS:         brew install cfitsio pkgconf
-  conda:         conda install -c conda-forge cfitsio pkg-config cxx-compiler
+system-packages: CFITSIO was not found by pkg-config; install it, pkg-config, libclang, and a C and C++ compiler:
+  Fedora, RHEL:  sudo dnf install cfitsio-devel pkgconf-pkg-config clang-devel gcc-c++ make
+  Arch:          sudo pacman -S cfitsio pkgconf clang gcc make
+  macOS:         brew install cfitsio pkgconf llvm
+  conda:         conda install -c conda-forge cfitsio pkg-config libclang cxx-compiler
 If it is installed in an unusual place, put the folder of cfitsio.pc into PKG_CONFIG_PATH.
 HELP
     return 1

@@ -21,8 +21,9 @@ const MANIFESTS: &str = "vulkan/icd.d";
 /// Where libraries lie that a manifest names without their folder; the list of the system's loader has the others.
 const LIBRARIES: [&str; 5] =
     ["/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib64", "/usr/lib", "/usr/local/lib"];
-/// Files that change with the drivers: the system's list of libraries, and the version of NVIDIA's module.
-const FILES: [&str; 2] = ["/etc/ld.so.cache", "/proc/driver/nvidia/version"];
+/// Files that change with the drivers: the system's list of libraries, the version of NVIDIA's module, and which start of
+/// which machine this is, as many may share a home directory.
+const FILES: [&str; 3] = ["/etc/ld.so.cache", "/proc/driver/nvidia/version", "/proc/sys/kernel/random/boot_id"];
 /// Where the devices of the cards appear.
 const DEVICES: [&str; 2] = ["/dev/dri", "/dev"];
 
@@ -34,8 +35,8 @@ pub fn adapters(cache: &Cache) -> Vec<Adapter> {
     }
     let started = Instant::now();
     let adapters = gpu::list();
-    // That there is none may end with the next driver, in a place that nobody thought of.
-    let is_negative = adapters.is_empty();
+    // That there is no card may end with the next driver, in a place that nobody thought of.
+    let is_negative = adapters.iter().all(Adapter::is_software);
     let origin = Origin { label: "graphics cards", took: started.elapsed(), is_negative, ..Origin::default() };
     cache.put(Kind::StartUp, &key, &adapters, &origin, None);
     adapters

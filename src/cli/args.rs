@@ -1,12 +1,13 @@
 //! Options of every command; their doc comments are the manual.
 
+use crate::cache::Cache;
 use crate::error::{Error, ErrorKind, Result};
 use crate::gpu::select::{self, Wanted, WhyNot, Work};
 use crate::gpu::{Adapter, Choice, Gpu};
 use crate::startup;
 use crate::units::ByteSize;
 use clap::{Parser, Subcommand, ValueEnum};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// Survey images into templates and mosaics.
 #[derive(Debug, Parser)]
@@ -58,6 +59,9 @@ pub struct Common {
     /// More log lines on stderr; twice for even more
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
+    /// What [`Common::cache`] opened.
+    #[arg(skip)]
+    pub opened: OnceLock<Arc<Cache>>,
     /// Only errors on stderr
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub quiet: bool,
@@ -120,7 +124,7 @@ impl Common {
             memory_bytes: self.gpu_memory_budget.map(|size| size.0),
         };
         if wanted.backend == select::Backend::Auto && wanted.adapter.is_none() && work.pays() {
-            let known = startup::adapters(&self.cache()?);
+            let known = startup::adapters(&*self.cache()?);
             // Asking the drivers again would take longer than many a run.
             if !known.is_empty() && known.iter().all(Adapter::is_software) {
                 tracing::info!("computing on the CPU: there are only software adapters");

@@ -16,6 +16,9 @@ use std::time::Duration;
 /// Part of the lookups that should be hits.
 const TARGET_HIT_RATE: f64 = 0.6;
 
+/// Digits of a key that the list shows, and that name it.
+const SHORT_KEY_DIGITS: usize = 12;
+
 /// Options of `cache`.
 #[derive(Debug, clap::Args)]
 pub struct Options {
@@ -50,13 +53,13 @@ enum Command {
     },
     /// Remove what must be computed again
     Invalidate {
-        /// Files, directories or keys: entries about them and made from them
+        /// Files, directories, or keys as the list shows them: entries about them and made from them
         #[arg(value_name = "PATH|KEY", required_unless_present_any = ["kind", "derived_from"])]
         targets: Vec<String>,
         /// All entries of a kind
         #[arg(long, value_name = "KIND", value_parser = kind)]
         kind: Option<Kind>,
-        /// Everything that was made from the content of this file
+        /// Everything that was computed from the content of this file; cells of ps1 are known by all their inputs together
         #[arg(long, value_name = "FILE")]
         derived_from: Option<PathBuf>,
     },
@@ -103,7 +106,7 @@ pub fn run(options: &Options, common: &Common) -> Result<Exit> {
             remove(&cache, &[Some(Selection::Expired), older].into_iter().flatten().collect::<Vec<_>>(), json)?;
         }
         Command::Invalidate { targets, kind, derived_from } => {
-            remove(&cache, &selections(targets, *kind, derived_from.as_deref())?, json)?;
+            remove(&cache, &selections(&cache, targets, *kind, derived_from.as_deref())?, json)?;
         }
         Command::Clear { kind, yes } => {
             if !*yes && !confirmed(&cache, &directory, *kind)? {
@@ -138,18 +141,26 @@ fn age(text: &str) -> Result<Duration, String> {
     Duration::try_from_secs_f64(number * seconds).map_err(|_| refused())
 }
 
-/// What to invalidate: a key is 64 hexadecimal digits, all else is a path.
-fn selections(targets: &[String], kind: Option<Kind>, derived_from: Option<&Path>) -> Result<Vec<Selection>> {
+/// What to invalidate: a file that is there, a key or the first digits of one, or the path of a file that is gone.
+fn selections(
+    cache: &Cache,
+    targets: &[String],
+    kind: Option<Kind>,
+    derived_from: Option<&Path>,
+) -> Result<Vec<Selection>> {
     let mut selections: Vec<Selection> = kind.map(Selection::Kind).into_iter().collect();
     if let Some(path) = derived_from {
         selections.push(Selection::DerivedFrom(crate::cache::ContentHash::of_path(path)?));
     }
     for target in targets {
-        if let Some(key) = Key::from_hex(target) {
-            selections.push(Selection::Key(key));
+        let path = Path::new(target);
+        let is_key = target.len() >= SHORT_KEY_DIGITS && target.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if is_key && !path.exists() {
+            let entries = cache.list(&Selection::All)?;
+            let begun = entries.iter().filter(|(_, key, _)| key.to_string().starts_with(&target.to_ascii_lowercase()));
+            selections.extend(begun.map(|(_, key, _)| Selection::Key(*key)));
             continue;
         }
-        let path = Path::new(target);
         let label = std::path::absolute(path).map_err(|cause| Error::io("find the file", path, cause))?;
         selections.push(Selection::Label(label.display().to_string()));
         // A file that is gone is still known by its name.
@@ -225,7 +236,7 @@ fn print_list(entries: &[(Kind, Key, Record)], json: bool) {
     };
     for (kind, key, record) in entries {
         let (used, expires, bytes) = (time(record.used), time(record.expires), ByteSize(record.bytes));
-        let key = &key.to_string()[..12];
+        let key = &key.to_string()[..SHORT_KEY_DIGITS];
         report::line(&format!(
             "{key}  {:<11}  {:>10}  used {used}  until {expires}  {}",
             kind.name(),

@@ -13,7 +13,7 @@ use crate::units::ByteSize;
 /// # Errors
 /// If the settings of the cache make no sense.
 pub fn run(common: &Common) -> Result<Exit> {
-    let adapters = startup::adapters(&common.cache()?);
+    let adapters = startup::adapters(&*common.cache()?);
     if common.json {
         report::object(&serde_json::json!({ "adapters": adapters }));
         return Ok(Exit::Done);

@@ -184,7 +184,7 @@ impl Options {
         options.check()?;
         options.detector = Detector::choose(&self.data_root, self.sector, self.camera, self.ccd)?;
         options.backend = common.ps1_backend()?;
-        options.cache = Arc::new(common.cache()?);
+        options.cache = common.cache()?;
         Ok(options)
     }
 }
@@ -196,7 +196,7 @@ impl Options {
 pub fn run(options: &Options, common: &Common) -> crate::Result<Exit> {
     options.refuse_nonsense(common)?;
     if let Some(Below::Plan) = options.command {
-        return plan::run(&options.to_library(common)?, common);
+        return plan::run(&options.to_library(&common.without_cache())?, common);
     }
     if options.json_lines {
         let outcome = options.to_library(common).and_then(|library| run_shown(&library, common, options.watch()));

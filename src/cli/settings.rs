@@ -6,8 +6,10 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::units::ByteSize;
 use etcetera::BaseStrategy;
 use serde::Deserialize;
+use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 const DIRECTORY: &str = "SKYCACHE_CACHE_DIR";
@@ -15,6 +17,9 @@ const MOST_MB: &str = "SKYCACHE_CACHE_MAX_SIZE_MB";
 const TTL_HOURS: &str = "SKYCACHE_CACHE_TTL_HOURS";
 /// Names another file than the one in the platform's configuration directory.
 const CONFIG: &str = "SKYCACHE_CONFIG";
+
+/// What an empty store takes up, and some entries.
+const LEAST_BYTES: u64 = 1_000_000;
 
 /// A value and where it comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,7 +81,7 @@ impl Explained {
     /// # Errors
     /// [`ErrorKind::Parameter`] for a value that makes no sense, wherever it comes from.
     pub fn find(common: &Common) -> Result<Self> {
-        let environment = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let environment = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
         let base = etcetera::choose_base_strategy().ok();
         let named = environment(CONFIG).map(PathBuf::from);
         let in_base = base.as_ref().map(|base| base.config_dir().join("skycache-gpu").join("config.toml"));
@@ -91,14 +96,17 @@ impl Explained {
 
     fn choose(
         common: &Common,
-        environment: impl Fn(&str) -> Option<String>,
+        environment: impl Fn(&str) -> Option<OsString>,
         file: Option<(InFile, PathBuf)>,
         platform: Option<PathBuf>,
     ) -> Result<Self> {
         let (in_file, path) = file.unwrap_or_default();
         let from_file = || Origin::File(path.clone());
         let number = |name: &'static str| {
-            let parse = |text: String| positive(text.trim().parse().ok(), name, &text);
+            let parse = |text: OsString| {
+                let text = text.to_string_lossy();
+                positive(text.trim().parse().ok(), name, &text)
+            };
             environment(name).map(parse).transpose()
         };
         let enabled = match (common.no_cache, in_file.enabled) {
@@ -124,6 +132,11 @@ impl Explained {
                 (None, None, Some(mb)) => Setting { value: bytes(mb), origin: from_file() },
                 (None, None, None) => Setting { value: DEFAULT_MOST_BYTES, origin: Origin::BuiltIn },
             };
+        if most_bytes.value < LEAST_BYTES {
+            let what = format!("the cache may take up {}, expected 1 MB or more", ByteSize(most_bytes.value));
+            let help = format!("it comes from: {}; --no-cache keeps nothing", most_bytes.origin);
+            return Err(Error::new(ErrorKind::Parameter, what).help(help));
+        }
         let ttl = match (number(TTL_HOURS)?, in_file_number(in_file.ttl_hours, "ttl_hours")?) {
             (Some(hours), _) => Setting { value: Some(duration(hours)), origin: Origin::Environment(TTL_HOURS) },
             (None, Some(hours)) => Setting { value: Some(duration(hours)), origin: from_file() },
@@ -140,13 +153,26 @@ impl Explained {
 }
 
 impl Common {
-    /// The cache that the options, the environment and the file ask for.
+    /// The cache that the options, the environment and the file ask for; one for the process.
     ///
     /// # Errors
     /// As [`Explained::find`].
-    pub fn cache(&self) -> Result<Cache> {
-        let found = Explained::find(self)?;
-        Ok(if found.enabled.value { Cache::open(found.settings(self.paranoid)) } else { Cache::off() })
+    pub fn cache(&self) -> Result<Arc<Cache>> {
+        if let Some(cache) = self.opened.get() {
+            return Ok(Arc::clone(cache));
+        }
+        let cache = if self.no_cache {
+            Cache::off()
+        } else {
+            let found = Explained::find(self)?;
+            if found.enabled.value { Cache::open(found.settings(self.paranoid)) } else { Cache::off() }
+        };
+        Ok(Arc::clone(self.opened.get_or_init(|| Arc::new(cache))))
+    }
+
+    /// These options for a command that writes nothing, not even into the cache.
+    pub fn without_cache(&self) -> Self {
+        Self { no_cache: true, opened: OnceLock::new(), ..self.clone() }
     }
 }
 
@@ -184,8 +210,7 @@ mod tests {
 
     fn chosen(options: &[&str], environment: &[(&str, &str)], file: &str) -> Result<Explained> {
         let args = Args::try_parse_from(["skycache-gpu", "devices"].iter().chain(options)).unwrap();
-        let find =
-            |name: &str| environment.iter().find(|(other, _)| *other == name).map(|(_, value)| value.to_string());
+        let find = |name: &str| environment.iter().find(|(other, _)| *other == name).map(|(_, value)| value.into());
         let in_file: File = toml::from_str(file).unwrap();
         Explained::choose(&args.common, find, Some((in_file.cache, "config.toml".into())), Some("platform".into()))
     }

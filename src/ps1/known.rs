@@ -3,11 +3,11 @@
 //! The cache does not hold their pixels, which would be as many again: it knows where a finished cell lies. Such a cell
 //! is copied, and its pixels are compared with the hashes of its record before it gets its name.
 
-use super::Options;
 use super::output::{CellRecord, Output, StagedCopy};
 use super::plan::{Plan, Projection, Task};
 use super::resume;
 use super::store::{self, ContentHash, Stamp};
+use super::{Options, budget};
 use crate::cache::{Cache, Found, Key, KeyBuilder, Kind, Lookup, Operation, Origin};
 use crate::error::Result;
 use crate::skycell::SkycellId;
@@ -21,13 +21,16 @@ const CELL: Operation = Operation { name: "a skycell convolved by ps1", version:
 /// The content of a skycell's inputs, by their stamp.
 const INPUTS: Operation = Operation { name: "content of a stamped skycell", version: 1 };
 
+/// The most that checking a copy takes: pixels as they come and as f32, the mask as u32 and as u16.
+const COPY_BYTES_PER_PX: u64 = 14;
+
 /// Names of cells with the stamps and contents of their inputs.
 pub type KnownInputs = BTreeMap<String, (String, ContentHash)>;
 
 /// The contents of a projection's inputs whose files have not changed since a run noted them, in this output or in the
 /// cache; nothing without a cache that other runs share.
 pub fn inputs(cache: &Cache, projection: &Projection, noted: &KnownInputs) -> KnownInputs {
-    if !cache.is_shared() {
+    if !cache.is_shared() || cache.is_paranoid() {
         return KnownInputs::new();
     }
     let look = |task: &Task| {
@@ -72,7 +75,15 @@ pub fn restore(
         let restored = restore_one(options, output, &task.listed.cell.name, &recipe)?;
         Ok(restored.map(|record| (record, Some(stamp.clone()))))
     };
-    projection.tasks.par_iter().map(one).collect()
+    // A copy is read whole before it gets its name.
+    let (ny, nx) = projection.layout.cell_shape;
+    let budget_bytes = options.memory_budget.map_or_else(budget::default_bytes, |size| size.0);
+    let at_once = usize::try_from(budget_bytes / (COPY_BYTES_PER_PX * (ny * nx).max(1) as u64)).unwrap_or(1).max(1);
+    let mut restored = Vec::new();
+    for tasks in projection.tasks.chunks(at_once) {
+        restored.extend(tasks.par_iter().map(one).collect::<Result<Vec<_>>>()?);
+    }
+    Ok(restored)
 }
 
 fn restore_one(options: &Options, output: &Output, name: &str, recipe: &str) -> Result<Option<CellRecord>> {
@@ -80,6 +91,7 @@ fn restore_one(options: &Options, output: &Output, name: &str, recipe: &str) -> 
     let (key, started) = (key_of_cell(options, recipe), Instant::now());
     let mut found: Found<String> = options.cache.find(Kind::Skycell, &key);
     let taken = match &found.value {
+        Some(folder) if Path::new(folder) == output.folder() => None,
         Some(folder) => copy(&Output::at(Path::new(folder)), output, name, recipe)?,
         None => None,
     };

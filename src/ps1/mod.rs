@@ -255,9 +255,9 @@ pub fn run(options: &Options, progress: &Arc<Progress>, rejected: &mut Vec<Rejec
     drop(readers);
     let (mut done, saved) = saver.finish();
     let n_left = plan.n_left(&done, rejected);
-    known::note(options, &output, &done, start.elapsed());
     let n_restored = restored.len();
     done.extend(restored);
+    known::note(options, &output, &done, start.elapsed());
     let interrupted = crate::interrupt::signal().is_some();
 
     let seconds = start.elapsed().as_secs_f64();

@@ -9,7 +9,7 @@ use super::{Assembly, Options, Rejected, known, resume};
 use crate::error::{Error, ErrorKind, Result};
 use crate::skycell::{Layout, Skycell, SkycellId};
 use rayon::prelude::*;
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 
 /// One skycell to load.
@@ -123,7 +123,7 @@ impl Plan {
         if options.overwrite {
             return Ok(self);
         }
-        let noted = output.known_inputs();
+        let noted = if options.cache.is_paranoid() { BTreeMap::new() } else { output.known_inputs() };
         let backend = options.backend.name();
         for index in 0..self.projections.len() {
             let projection = &self.projections[index];

@@ -159,7 +159,8 @@ impl<T: Numbers> Sought<T> {
         let inputs = [self.content.hash];
         let origin = Origin { inputs: &inputs, label: &label, took: started.elapsed(), is_negative: false };
         if same_pixels.lookup == Lookup::Hit {
-            self.found = Found { lookup: Lookup::Hit, value: None, saved: same_pixels.saved };
+            let saved = same_pixels.saved.saturating_sub(started.elapsed());
+            self.found = Found { lookup: Lookup::Hit, value: None, saved };
         } else {
             cache.put(Kind::Stats, &by_pixels, &numbers, &origin, None);
         }

@@ -144,8 +144,6 @@ pub fn measure(
         }
         rest = later;
     }
-    // Nothing is claimed by this process when it begins to wait for others: two cannot wait for each other.
-    cache.flush();
     for index in waiting {
         outcomes[index] = Some(work.run_after_others(&tasks[index]));
         progress.done.fetch_add(1, Relaxed);
@@ -220,7 +218,10 @@ impl Work<'_> {
         match &task.plane {
             Ok(plane) if plane.found.value.is_none() => {
                 let claim = plane.claim(self.cache)?;
-                Some(self.run(task, plane.clone(), Some(claim)))
+                let mut plane = plane.clone();
+                // Another process may have measured it, and let go of it, since this one looked.
+                plane.look_again(self.cache);
+                Some(self.run(task, plane, Some(claim)))
             }
             Ok(plane) => Some(self.run(task, plane.clone(), None)),
             Err(failure) => Some((Err(failure.clone()), None)),
@@ -236,6 +237,10 @@ impl Work<'_> {
         let deadline = Instant::now() + LONGEST_WAIT;
         let mut plane = plane.clone();
         let mut claim = plane.claim(self.cache);
+        if claim.is_none() {
+            // Nothing is claimed by a process that waits: two cannot wait for each other.
+            self.cache.flush();
+        }
         while claim.is_none() && Instant::now() < deadline && interrupt::check().is_ok() {
             std::thread::sleep(WAIT_STEP);
             claim = plane.claim(self.cache);
