@@ -111,6 +111,17 @@ fn more_than_the_budget_is_refused_with_advice_and_given_back_memory_counts() {
 }
 
 #[test]
+fn room_is_what_both_the_budget_and_the_largest_buffer_of_the_device_allow() {
+    let Some(gpu) = gpu_with_budget(u64::MAX) else { return };
+    let most = gpu.max_buffer_bytes();
+    assert_eq!(most, gpu.adapter().max_buffer_bytes);
+    assert!(gpu.has_room(most, 0) && (most == u64::MAX || !gpu.has_room(most + 1, 0)));
+    let small = gpu_with_budget(1 << 20).unwrap();
+    assert!(small.has_room(1 << 19, 1 << 19) && !small.has_room(1 << 19, (1 << 19) + 1));
+    assert!(!small.has_room(1, u64::MAX), "it overflows");
+}
+
+#[test]
 fn a_shader_that_does_not_compile_is_an_error_that_names_it() {
     let Some(gpu) = gpu() else { return };
     let buffer = gpu.buffer("values", 4).unwrap();

@@ -96,6 +96,11 @@ impl Gpu {
         limits.max_storage_buffer_binding_size.min(limits.max_buffer_size)
     }
 
+    /// The largest buffer that can be allocated, in bytes, whatever a shader is given of it.
+    pub fn max_buffer_bytes(&self) -> u64 {
+        self.device.limits().max_buffer_size
+    }
+
     /// The most workgroups along one axis of a dispatch.
     pub fn max_workgroups(&self) -> u32 {
         self.device.limits().max_compute_workgroups_per_dimension

@@ -99,7 +99,7 @@ impl<'g> Work<'g> {
         let twice = |bytes: &Bytes| results(bytes) + (2 * bytes.input).min(plane_bytes);
         let space = Workspace::new(gpu, gaussian, (ny, nx), with_coverage, most_rows, twice)?;
         let bytes = space.bytes;
-        let planes = if results(&bytes) + plane_bytes <= gpu.memory_left_bytes() {
+        let planes = if gpu.has_room(plane_bytes, results(&bytes)) {
             vec![gpu.buffer("plane", plane_bytes)?]
         } else {
             vec![gpu.buffer("rows of a strip", bytes.input)?, gpu.buffer("rows of the next", bytes.input)?]

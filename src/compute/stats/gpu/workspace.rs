@@ -106,13 +106,13 @@ impl<'g> Workspace<'g> {
         }
         let left = gpu.memory_left_bytes();
         let by_memory = usize::try_from(left / MEMORY_PART).unwrap_or(usize::MAX) / WORD;
-        let most_collected = (n_px / COLLECTED_PART).max(MIN_COLLECTED).min(by_memory).min(n_px).max(1);
+        let by_device = usize::try_from(gpu.max_binding_bytes()).unwrap_or(usize::MAX) / WORD;
+        let most_collected = (n_px / COLLECTED_PART).max(MIN_COLLECTED).min(by_memory.min(by_device)).min(n_px).max(1);
         let groups = n_px.div_ceil(GROUP_PX);
         let places = sample::places(n_px, SAMPLED);
         // Results take as much again where they arrive.
         let scratch = (2 * (most_collected + TOTALS + 4 * groups + places.len() + 4) * WORD) as u64;
         let most = most_px.unwrap_or(if from_host { STRIP_PX } else { usize::MAX });
-        let by_device = usize::try_from(gpu.max_binding_bytes()).unwrap_or(usize::MAX) / WORD;
         let most = most.min(by_device).min((gpu.max_workgroups() as usize).saturating_mul(GROUP_PX));
         let mut piece_px = (most / GROUP_PX).clamp(1, groups) * GROUP_PX;
         let spare = left.saturating_sub(scratch);
@@ -122,7 +122,7 @@ impl<'g> Workspace<'g> {
                 places: gpu.buffer_of("places", &within)?,
                 sampled: gpu.buffer("sampled pixels", (places.len() * WORD) as u64)?,
             }
-        } else if (n_px * WORD) as u64 <= spare {
+        } else if gpu.has_room((n_px * WORD) as u64, scratch) {
             Source::Whole(gpu.buffer("plane", (n_px * WORD) as u64)?)
         } else {
             piece_px = piece_px.min((spare / (2 * (GROUP_PX * WORD) as u64)) as usize * GROUP_PX);
