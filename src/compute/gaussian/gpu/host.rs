@@ -12,6 +12,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::gpu::{Buffer, Download, Gpu, Staging};
 use ndarray::{Array2, ArrayView2};
 use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
 
 /// Strips of a plane that are on their way at once; fewer and larger ones read fewer rows twice.
 const STRIPS: usize = 4;
@@ -37,6 +38,8 @@ struct Work<'g> {
     coverage: Option<Buffer>,
     /// Results on their way: of pixels and coverage, for even strips and odd ones.
     staging: [Vec<Staging>; 2],
+    /// Held by the one plane that may be in these buffers.
+    turn: Mutex<()>,
 }
 
 impl<'g> FromHost<'g> {
@@ -57,7 +60,7 @@ impl<'g> FromHost<'g> {
         Ok(Self { shape, with_coverage, work })
     }
 
-    /// Convolves a plane: as [`Gaussian::convolve`], within [`super::ACCURACY`].
+    /// Convolves a plane: as [`Gaussian::convolve`], within [`super::ACCURACY`]. Threads that share it take turns.
     ///
     /// # Errors
     /// [`ErrorKind::Shape`] if the plane has another shape; [`ErrorKind::Memory`] and [`ErrorKind::Device`] if the
@@ -110,11 +113,14 @@ impl<'g> Work<'g> {
             pixels: gpu.buffer("pixels", bytes.output)?,
             coverage: if with_coverage { Some(gpu.buffer("coverage", bytes.output)?) } else { None },
             staging: [arrivals()?, arrivals()?],
+            turn: Mutex::new(()),
             space,
         })
     }
 
     fn run(&self, plane: &[f32], convolved: &mut Convolved) -> Result<()> {
+        // Buffers are written before they are read: what a panic has left there does no harm.
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let mut uploaded = 0;
         let mut before: Option<(&Strip, Vec<Download<'_>>)> = None;
         for (i, strip) in self.space.strips.iter().enumerate() {

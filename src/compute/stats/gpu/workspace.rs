@@ -10,6 +10,7 @@ use crate::gpu::{Binding, Buffer, Gpu, Pass, Shader, Timed};
 use crate::units::ByteSize;
 use bytemuck::Zeroable;
 use std::ops::Range;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Bytes of a pixel, a key and a count.
 const WORD: usize = 4;
@@ -71,6 +72,7 @@ pub struct Workspace<'g> {
     collected: Buffer,
     /// Collected pixels there is room for.
     pub most_collected: u64,
+    turn: Mutex<()>,
 }
 
 /// What a pass counted and summed.
@@ -146,7 +148,14 @@ impl<'g> Workspace<'g> {
             n_collected: gpu.buffer("number of collected pixels", WORD as u64)?,
             collected: gpu.buffer("collected pixels", (most_collected * WORD) as u64)?,
             most_collected: most_collected as u64,
+            turn: Mutex::new(()),
         })
+    }
+
+    /// Whoever measures a plane holds this: its passes share the buffers.
+    pub fn turn(&self) -> MutexGuard<'_, ()> {
+        // Buffers are written before they are read: what a panic has left there does no harm.
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn n_pieces(&self) -> usize {
