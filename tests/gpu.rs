@@ -174,10 +174,11 @@ fn all_that_is_asked_of_a_lost_device_is_an_error_that_names_it() {
 }
 
 #[test]
-fn what_the_driver_refuses_to_allocate_is_an_error_and_gives_the_budget_back() {
+fn a_buffer_beyond_the_largest_of_the_device_is_an_error_and_gives_the_budget_back() {
     let Some(gpu) = gpu_with_budget(u64::MAX) else { return };
     let too_much = gpu.adapter().max_buffer_bytes.saturating_add(4) & !3;
     let error = gpu.buffer("huge", too_much).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Device, "a limit, and not memory that is short");
     assert!(error.to_string().contains("allocate") && error.advice().is_some(), "{error:?}");
     assert_eq!(gpu.memory_left_bytes(), u64::MAX);
     works_still(&gpu);
