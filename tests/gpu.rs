@@ -48,6 +48,15 @@ fn what_goes_up_comes_back() {
 }
 
 #[test]
+fn memory_that_was_not_filled_does_not_go_up() {
+    let Some(gpu) = gpu() else { return };
+    let mut source = gpu.source(8).unwrap();
+    let error = source.fill(gpu, 8, |parts| parts.push(&[1.0_f32])).unwrap_err();
+    assert!(error.kind() == ErrorKind::Shape && error.to_string().contains("4 of 8 bytes"), "{error}");
+    source.fill(gpu, 8, |parts| parts.push(&[1.0_f32, 2.0])).unwrap();
+}
+
+#[test]
 fn a_new_buffer_holds_zeros() {
     let Some(gpu) = gpu() else { return };
     let buffer = gpu.buffer("zeros", 100).unwrap();
