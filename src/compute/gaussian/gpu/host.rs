@@ -99,7 +99,8 @@ impl<'g> Work<'g> {
         // Once on the device, twice where they arrive.
         let results = |bytes: &Bytes| 3 * n_results * bytes.output;
         let plane_bytes = (ny * nx) as u64 * WORD;
-        let twice = |bytes: &Bytes| results(bytes) + (2 * bytes.input).min(plane_bytes);
+        let most = if plane_bytes <= gpu.max_buffer_bytes() { plane_bytes } else { u64::MAX };
+        let twice = |bytes: &Bytes| results(bytes) + (2 * bytes.input).min(most);
         let space = Workspace::new(gpu, gaussian, (ny, nx), with_coverage, most_rows, twice)?;
         let bytes = space.bytes;
         let planes = if gpu.has_room(plane_bytes, results(&bytes)) {
