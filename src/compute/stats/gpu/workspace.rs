@@ -7,7 +7,6 @@ use super::params::{About, Params};
 use super::shaders;
 use crate::error::{Error, ErrorKind, Result};
 use crate::gpu::{Binding, Buffer, Gpu, Pass, Shader, Timed};
-use crate::units::ByteSize;
 use bytemuck::Zeroable;
 use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -113,7 +112,8 @@ impl<'g> Workspace<'g> {
         let groups = n_px.div_ceil(GROUP_PX);
         let places = sample::places(n_px, SAMPLED);
         // Results take as much again where they arrive.
-        let scratch = (2 * (most_collected + TOTALS + 4 * groups + places.len() + 4) * WORD) as u64;
+        let fixed = (2 * (TOTALS + 4 * groups + places.len() + 4) * WORD) as u64;
+        let scratch = fixed + (2 * most_collected * WORD) as u64;
         let most = most_px.unwrap_or(if from_host { STRIP_PX } else { usize::MAX });
         let most = most.min(by_device).min((gpu.max_workgroups() as usize).saturating_mul(GROUP_PX));
         let mut piece_px = (most / GROUP_PX).clamp(1, groups) * GROUP_PX;
@@ -129,9 +129,13 @@ impl<'g> Workspace<'g> {
         } else {
             piece_px = piece_px.min((spare / (2 * (GROUP_PX * WORD) as u64)) as usize * GROUP_PX);
             if piece_px == 0 {
-                let needed = ByteSize(scratch + 2 * (GROUP_PX * WORD) as u64);
+                // What is collected grows with what is left.
+                let least = (fixed + 2 * (GROUP_PX * WORD) as u64).div_ceil(MEMORY_PART - 2) * MEMORY_PART;
+                let used = gpu.memory_budget_bytes().saturating_sub(left);
+                // Whole MiB, so that the advice, typed back, is accepted.
+                let needed = (used + least).div_ceil(1 << 20);
                 let what = format!("a plane of {n_px} px does not fit the device {}", gpu.adapter().name);
-                let help = format!("it takes {needed}; give a larger --gpu-memory-budget, or use --backend cpu");
+                let help = format!("give --gpu-memory-budget {needed}MiB or more, or use --backend cpu");
                 return Err(Error::new(ErrorKind::Memory, what).help(help));
             }
             let strip = |name| gpu.buffer(name, (piece_px * WORD) as u64);
