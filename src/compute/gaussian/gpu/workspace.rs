@@ -227,9 +227,13 @@ fn largest_binding(gpu: &Gpu) -> u64 {
     gpu.max_binding_bytes().saturating_sub(ALIGNMENT)
 }
 
-/// Replaces a buffer that is too small; what is under way keeps the old one as long as it needs it.
+/// Replaces a buffer that is too small, once nothing that is under way needs it.
 pub fn grow(gpu: &Gpu, buffer: &mut Buffer, name: &str, bytes: u64) -> Result<()> {
     if buffer.bytes() < bytes {
+        // The device would keep the old one as long as it works with it, beside the new one.
+        if buffer.bytes() > WORD {
+            gpu.wait("make room for a larger plane")?;
+        }
         // Given back first: the budget need not hold both.
         *buffer = gpu.buffer("nothing", WORD)?;
         *buffer = gpu.buffer(name, bytes)?;
