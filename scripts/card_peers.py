@@ -2,9 +2,12 @@
 
     card_peers.py measure FILE SIDE    times CuPy and PyTorch, those that are installed, into FILE (JSON)
     card_peers.py table FOLDER SIDE    prints the benches' times in FOLDER/criterion beside FOLDER/peers.json and the targets
+    card_peers.py compare CARD CPU     fails unless the FITS images in two folders agree within 1e-6 of the peak
 """
 
+import array
 import json
+import math
 import statistics
 import sys
 from pathlib import Path
@@ -125,7 +128,51 @@ def measure(path, side):
             found[name] = "not installed"
         except Exception as error:  # noqa: BLE001 - a peer that fails is told, and the others are timed
             found[name] = f"failed: {error}"
-    Path(path).write_text(json.dumps(found, indent=1) + "\n")
+        # After each: one that takes the process with it leaves the times of the other.
+        Path(path).write_text(json.dumps(found, indent=1) + "\n")
+
+
+def pixels_of(path):
+    """The pixels of a FITS file of one image of f32."""
+    data = path.read_bytes()
+    header, end = {}, 0
+    while data[end : end + 80].rstrip() != b"END":
+        card = data[end : end + 80].decode("ascii")
+        header[card[:8].strip()] = card[10:].split("/")[0].strip()
+        end += 80
+    if header["BITPIX"] != "-32":
+        sys.exit(f"{path}: BITPIX {header['BITPIX']} and not -32")
+    n_px = math.prod(int(header[f"NAXIS{axis + 1}"]) for axis in range(int(header["NAXIS"])))
+    start = end // 2880 * 2880 + 2880
+    pixels = array.array("f", data[start : start + 4 * n_px])
+    if sys.byteorder == "little":
+        pixels.byteswap()
+    return pixels
+
+
+def compare(card, cpu):
+    names = [sorted(path.name for path in folder.glob("*.fits")) for folder in (card, cpu)]
+    if names[0] != names[1] or not names[0]:
+        sys.exit(f"the card made {len(names[0])} cells, the processor {len(names[1])}")
+    peak = farthest = 0.0
+    n_other = 0
+    for name in names[0]:
+        found, expected = pixels_of(card / name), pixels_of(cpu / name)
+        if len(found) != len(expected):
+            sys.exit(f"{name}: {len(found)} px of the card, {len(expected)} of the processor")
+        for a, b in zip(found, expected):
+            if a == b:
+                peak = max(peak, abs(b))
+            elif math.isnan(a) != math.isnan(b):
+                sys.exit(f"{name}: a pixel is missing on one side only")
+            elif not math.isnan(a):
+                n_other += 1
+                peak = max(peak, abs(b))
+                farthest = max(farthest, abs(a - b))
+    agree = peak > 0.0 and farthest <= 1e-6 * peak
+    print(f"{len(names[0])} cells: {n_other} px differ, by {farthest / peak if peak else 0.0:.2e} of the peak at most")
+    if not agree:
+        sys.exit("the card's pixels are not those of the processor within 1e-6 of the peak")
 
 
 def bench_ms(folder, bench):
@@ -141,7 +188,11 @@ def verdict(holds):
 
 def table(folder, side):
     path = folder / "peers.json"
-    peers = json.loads(path.read_text()) if path.exists() else {}
+    try:
+        peers = json.loads(path.read_text())
+    except (OSError, ValueError):
+        # The benches' times are worth a table without the peers.
+        peers = {}
     lines = [("operation", "size", "ms", "ratio", "target", "peer", "peer ms", "peer / ours", "target")]
     for name, bench, other, unit, most, peer, least in ROWS:
         ours, compared = bench_ms(folder, bench), bench_ms(folder, other)
@@ -169,13 +220,15 @@ def table(folder, side):
 
 
 def main():
-    match sys.argv[1:]:
-        case ["measure", path, side]:
-            measure(path, int(side))
-        case ["table", folder, side]:
-            table(Path(folder), side)
-        case _:
-            sys.exit(__doc__)
+    command, arguments = (sys.argv + [""])[1], sys.argv[2:]
+    if command == "measure" and len(arguments) == 2:
+        measure(arguments[0], int(arguments[1]))
+    elif command == "table" and len(arguments) == 2:
+        table(Path(arguments[0]), arguments[1])
+    elif command == "compare" and len(arguments) == 2:
+        compare(*map(Path, arguments))
+    else:
+        sys.exit(__doc__)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@
 
 use crate::cache::{Cache, ContentHash, Key, KeyBuilder, Kind, Operation, Origin};
 use crate::gpu::{self, Adapter};
+use rustix::fs::Access;
 use serde_json::Value;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -66,7 +67,8 @@ fn key_of_drivers() -> Key {
         let is_card = |name: &String| directory != "/dev" || name.starts_with("nvidia");
         let mut names: Vec<String> = names_in(Path::new(directory)).into_iter().filter(is_card).collect();
         names.sort();
-        key = key.text("devices", &names.join("/"));
+        let states: Vec<String> = names.iter().map(|name| openness_of(directory, name)).collect();
+        key = key.text("devices", &states.join("/"));
     }
     key.finish()
 }
@@ -109,6 +111,14 @@ fn state_of(path: &Path) -> String {
     )
 }
 
+/// A device, and whether this user may open it: drivers leave out what they cannot open, until the user joins the
+/// group `render`.
+fn openness_of(directory: &str, name: &str) -> String {
+    let wanted = Access::READ_OK | Access::WRITE_OK;
+    let may_open = rustix::fs::access(Path::new(directory).join(name), wanted).is_ok();
+    format!("{name} {}", if may_open { "open" } else { "closed" })
+}
+
 fn names_in(folder: &Path) -> Vec<String> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
@@ -126,6 +136,15 @@ mod tests {
         assert_eq!(first, gpu::list());
         assert_eq!(cache.find::<Vec<Adapter>>(Kind::StartUp, &key_of_drivers()).lookup, Lookup::Hit);
         assert_eq!(adapters(&cache), first);
+    }
+
+    #[test]
+    fn a_device_that_the_user_may_open_is_another_key() {
+        let folder = tempfile::tempdir().unwrap();
+        let there = folder.path().to_str().unwrap();
+        assert_eq!(openness_of(there, "renderD128"), "renderD128 closed");
+        fs::write(folder.path().join("renderD128"), "").unwrap();
+        assert_eq!(openness_of(there, "renderD128"), "renderD128 open");
     }
 
     #[test]

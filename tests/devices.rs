@@ -49,14 +49,13 @@ fn devices_are_those_that_the_library_finds() {
 
 #[test]
 fn a_card_gives_the_pixels_of_the_cpu_and_is_named() {
-    if support::gpu().is_none() {
-        return;
-    }
+    let Some(gpu) = support::gpu() else { return };
     let folder = tempfile::tempdir().unwrap();
-    let (on_card, card_file) = convolve(&folder, "gpu.fits", &["--backend", "gpu", "--adapter", "0"], &[]);
+    let index = gpu.adapter().index.to_string();
+    let (on_card, card_file) = convolve(&folder, "gpu.fits", &["--backend", "gpu", "--adapter", &index], &[]);
     let (on_cpu, cpu_file) = convolve(&folder, "cpu.fits", &["--backend", "auto"], &[]);
     let (on_card, on_cpu) = (json(&on_card), json(&on_cpu));
-    assert_eq!(on_card["backend"], format!("gpu: {}", gpu::list()[0].name));
+    assert_eq!(on_card["backend"], format!("gpu: {}", gpu.adapter().name));
     assert_eq!(on_cpu["backend"], "cpu");
     let [Image { pixels: found, .. }, Image { pixels: expected, .. }] =
         [card_file, cpu_file].map(|file| image::read(&file).unwrap());
@@ -72,8 +71,10 @@ fn a_card_that_cannot_be_had_is_an_error_with_help() {
     assert_eq!(refused.status.code(), Some(2));
     let help = json(&refused)["error"]["help"].as_str().unwrap().to_owned();
     assert!(help.contains("--backend cpu") && !std::path::Path::new(&file).exists(), "{help}");
+    // Without any adapter it is refused for want of one.
+    let index = support::gpu().map_or(0, |gpu| gpu.adapter().index).to_string();
     let (refused, _) =
-        convolve(&folder, "d.fits", &["--backend", "gpu", "--adapter", "0", "--gpu-memory-budget", "100"], &[]);
+        convolve(&folder, "d.fits", &["--backend", "gpu", "--adapter", &index, "--gpu-memory-budget", "100"], &[]);
     assert_eq!(refused.status.code(), Some(2));
     // Short work is the CPU's, and nobody is told of cards.
     let (done, _) = convolve(&folder, "c.fits", &["--backend", "auto"], &NO_DRIVER);

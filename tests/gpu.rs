@@ -48,6 +48,15 @@ fn what_goes_up_comes_back() {
 }
 
 #[test]
+fn memory_that_was_not_filled_does_not_go_up() {
+    let Some(gpu) = gpu() else { return };
+    let mut source = gpu.source(8).unwrap();
+    let error = source.fill(gpu, 8, |parts| parts.push(&[1.0_f32])).unwrap_err();
+    assert!(error.kind() == ErrorKind::Shape && error.to_string().contains("4 of 8 bytes"), "{error}");
+    source.fill(gpu, 8, |parts| parts.push(&[1.0_f32, 2.0])).unwrap();
+}
+
+#[test]
 fn a_new_buffer_holds_zeros() {
     let Some(gpu) = gpu() else { return };
     let buffer = gpu.buffer("zeros", 100).unwrap();
@@ -111,6 +120,17 @@ fn more_than_the_budget_is_refused_with_advice_and_given_back_memory_counts() {
 }
 
 #[test]
+fn room_is_what_both_the_budget_and_the_largest_buffer_of_the_device_allow() {
+    let Some(gpu) = gpu_with_budget(u64::MAX) else { return };
+    let most = gpu.max_buffer_bytes();
+    assert_eq!(most, gpu.adapter().max_buffer_bytes);
+    assert!(gpu.has_room(most, 0) && (most == u64::MAX || !gpu.has_room(most + 1, 0)));
+    let small = gpu_with_budget(1 << 20).unwrap();
+    assert!(small.has_room(1 << 19, 1 << 19) && !small.has_room(1 << 19, (1 << 19) + 1));
+    assert!(!small.has_room(1, u64::MAX), "it overflows");
+}
+
+#[test]
 fn a_shader_that_does_not_compile_is_an_error_that_names_it() {
     let Some(gpu) = gpu() else { return };
     let buffer = gpu.buffer("values", 4).unwrap();
@@ -163,10 +183,11 @@ fn all_that_is_asked_of_a_lost_device_is_an_error_that_names_it() {
 }
 
 #[test]
-fn what_the_driver_refuses_to_allocate_is_an_error_and_gives_the_budget_back() {
+fn a_buffer_beyond_the_largest_of_the_device_is_an_error_and_gives_the_budget_back() {
     let Some(gpu) = gpu_with_budget(u64::MAX) else { return };
     let too_much = gpu.adapter().max_buffer_bytes.saturating_add(4) & !3;
     let error = gpu.buffer("huge", too_much).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Device, "a limit, and not memory that is short");
     assert!(error.to_string().contains("allocate") && error.advice().is_some(), "{error:?}");
     assert_eq!(gpu.memory_left_bytes(), u64::MAX);
     works_still(&gpu);

@@ -140,6 +140,10 @@ fn a_card_without_room_is_an_error_to_gpu_and_news_to_auto() {
     let refused = run(&mut root.ps1(&options(&small, &on_card)), 2);
     assert!(refused["error"]["help"].as_str().unwrap().contains("--gpu-memory-budget"), "{refused}");
     assert!(root.stored_bytes().is_empty());
+    let advised = card::advised_budget(refused["error"]["help"].as_str().unwrap()).to_string();
+    let enough: [&[&str]; 2] = [&PSFS[0], &["--gpu-memory-budget", &advised]];
+    let json = run(&mut TestRoot::new(&RAGGED).ps1(&options(&enough, &on_card)), 0);
+    assert!(json["gpu"]["peak_memory_bytes"].as_u64() <= json["gpu"]["memory_budget_bytes"].as_u64(), "{json}");
     let auto: Vec<String> = on_card.iter().map(|word| word.replace("gpu", "auto")).collect();
     let output = root.ps1(&options(&small, &auto)).output().unwrap();
     let (code, json) = outcome(&output);

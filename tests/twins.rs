@@ -13,7 +13,7 @@ use skycache_gpu::compute::reference;
 use skycache_gpu::error::ErrorKind;
 use skycache_gpu::gpu::Gpu;
 use skycache_gpu::units::SigmaPx;
-use support::{gpu, gpu_with_budget};
+use support::{advised_budget, gpu, gpu_with_budget};
 
 const NAN_RULES: [NanRule; 3] = [NanRule::Zero, NanRule::Interpolate, NanRule::Propagate];
 const EDGE_RULES: [EdgeRule; 4] = [EdgeRule::Zero, EdgeRule::Reflect, EdgeRule::Nearest, EdgeRule::Renormalize];
@@ -230,6 +230,19 @@ fn strips_and_budgets_change_no_bit() {
         let refused = FromHost::new(&tiny, &gaussian, plane.dim(), true, None).unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::Memory);
         assert!(refused.advice().is_some());
+    }
+}
+
+#[test]
+fn the_budget_that_a_refusal_advises_works_and_less_does_not() {
+    let Some(tiny) = gpu_with_budget(1 << 20) else { return };
+    for (psf, with_coverage) in [(psf(60.0, 470), true), (psf(60.0, 470), false), (psf(20.0, 250), true)] {
+        let gaussian = Gaussian::with_rules(psf, NanRule::Interpolate, EdgeRule::Renormalize, 0.5, false);
+        let made = |gpu: &Gpu| FromHost::new(gpu, &gaussian, (1500, 2500), with_coverage, None).map(|_| ());
+        let advised = advised_budget(made(&tiny).unwrap_err().advice().unwrap());
+        made(&gpu_with_budget(advised).unwrap()).unwrap();
+        let less = made(&gpu_with_budget(advised - (2 << 20)).unwrap()).unwrap_err();
+        assert_eq!(advised_budget(less.advice().unwrap()), advised);
     }
 }
 

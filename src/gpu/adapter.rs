@@ -37,7 +37,7 @@ pub enum Choice {
     /// The first that is a graphics card, those with memory of their own before others; never a software adapter.
     #[default]
     Auto,
-    /// By [`Adapter::index`], a software adapter too.
+    /// By [`Adapter::index`], a software adapter too; a number that none has is a part of a name, as in "RTX 4090".
     Index(usize),
     /// By a part of its name, in any case, a software adapter too.
     Name(String),
@@ -68,6 +68,10 @@ pub(super) fn pick(listed: &[Adapter], choice: &Choice) -> Result<usize> {
         Err(Error::new(ErrorKind::Missing, what)
             .help(format!("adapters of this machine: {there}; or use --backend cpu")))
     };
+    let named = |part: &str| {
+        let has_it = |adapter: &&Adapter| adapter.name.to_lowercase().contains(&part.to_lowercase());
+        listed.iter().find(has_it).map(|adapter| adapter.index)
+    };
     match choice {
         Choice::Auto => {
             let rank =
@@ -76,11 +80,11 @@ pub(super) fn pick(listed: &[Adapter], choice: &Choice) -> Result<usize> {
             cards.min().map_or_else(|| missing("there is no graphics card".to_owned()), |(_, index)| Ok(index))
         }
         Choice::Index(index) if *index < listed.len() => Ok(*index),
-        Choice::Index(index) => missing(format!("there is no adapter {index}")),
+        Choice::Index(index) => {
+            named(&index.to_string()).map_or_else(|| missing(format!("there is no adapter {index}")), Ok)
+        }
         Choice::Name(part) => {
-            let has_it = |adapter: &&Adapter| adapter.name.to_lowercase().contains(&part.to_lowercase());
-            let found = listed.iter().find(has_it).map(|adapter| adapter.index);
-            found.map_or_else(|| missing(format!("there is no adapter with `{part}` in its name")), Ok)
+            named(part).map_or_else(|| missing(format!("there is no adapter with `{part}` in its name")), Ok)
         }
     }
 }
@@ -122,6 +126,7 @@ mod tests {
         assert_eq!(choice("h200").unwrap(), 1);
         assert_eq!(choice("LLVMPIPE").unwrap(), 0);
         assert_eq!(choice("auto").unwrap(), 1);
-        assert!(choice("2").is_err() && choice("radeon").is_err() && "".parse::<Choice>().is_err());
+        assert_eq!(choice("200").unwrap(), 1, "no adapter has this number, and one has it in its name");
+        assert!(choice("2001").is_err() && choice("radeon").is_err() && "".parse::<Choice>().is_err());
     }
 }

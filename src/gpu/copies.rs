@@ -127,7 +127,7 @@ impl Source {
     /// Waits for the copy before, and has the first `bytes` written: `write` must append exactly so many.
     ///
     /// # Errors
-    /// [`ErrorKind::Device`] if the device is lost.
+    /// [`ErrorKind::Shape`] if fewer were written; [`ErrorKind::Device`] if the device is lost.
     pub fn fill(&mut self, gpu: &Gpu, bytes: u64, write: impl FnOnce(&mut Parts)) -> Result<()> {
         if let Some((submission, mapped)) = self.under_way.take() {
             gpu.wait_until_mapped(COPY_UP, submission, &mapped)?;
@@ -137,8 +137,13 @@ impl Source {
         let view = view.map_err(|cause| gpu.copy_failed(COPY_UP, &cause))?;
         let mut parts = Parts { view, at: 0 };
         write(&mut parts);
-        debug_assert_eq!(parts.at as u64, bytes);
+        let written = parts.at as u64;
         drop(parts);
+        // What lay there before would go to the device as pixels. The memory stays mapped, and can be filled again.
+        if written != bytes {
+            let what = format!("cannot {COPY_UP} {}: {written} of {bytes} bytes were written", gpu.adapter.name);
+            return Err(Error::new(ErrorKind::Shape, what));
+        }
         self.buffer.raw.unmap();
         gpu.counters.add(|traffic| {
             traffic.bytes_up += bytes;

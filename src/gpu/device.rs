@@ -63,9 +63,10 @@ impl Gpu {
         })?;
         let lost = Arc::new(OnceLock::new());
         let seen = Arc::clone(&lost);
-        device.set_device_lost_callback(move |_, message| {
+        device.set_device_lost_callback(move |reason, message| {
+            let was_given_back = matches!(reason, wgpu::DeviceLostReason::Destroyed);
             // The first reason is the one that counts.
-            let _ = seen.set(message);
+            let _ = seen.set(if was_given_back { "it was given back".to_owned() } else { message });
         });
         // Whatever no scope has caught ends in the next check, not in a panic.
         let seen = Arc::clone(&lost);
@@ -79,10 +80,11 @@ impl Gpu {
         Ok(Self { adapter, device, queue, account, pipelines, kept_pipelines, counters, lost })
     }
 
-    /// Gives the device back at once: everything that is asked of it from now on fails, as after a loss.
+    /// Gives the device back: everything that is asked of it from now on fails, as after a loss.
     pub fn destroy(&self) {
-        let _ = self.lost.set("it was given back".to_owned());
         self.device.destroy();
+        // What is under way ends first; then the device says that it is lost, as one does that is lost by itself.
+        let _ = self.device.poll(wgpu::PollType::wait_indefinitely());
     }
 
     /// The adapter that was opened.
@@ -94,6 +96,11 @@ impl Gpu {
     pub fn max_binding_bytes(&self) -> u64 {
         let limits = self.device.limits();
         limits.max_storage_buffer_binding_size.min(limits.max_buffer_size)
+    }
+
+    /// The largest buffer that can be allocated, in bytes, whatever a shader is given of it.
+    pub fn max_buffer_bytes(&self) -> u64 {
+        self.device.limits().max_buffer_size
     }
 
     /// The most workgroups along one axis of a dispatch.

@@ -103,6 +103,11 @@ impl Gpu {
         self.account.budget_bytes.saturating_sub(self.account.used_bytes.load(Relaxed))
     }
 
+    /// Whether the budget and the device allow a buffer of `bytes`, with `beside` bytes in other buffers.
+    pub fn has_room(&self, bytes: u64, beside: u64) -> bool {
+        bytes <= self.max_buffer_bytes() && bytes.saturating_add(beside) <= self.memory_left_bytes()
+    }
+
     /// The most bytes that may be allocated.
     pub fn memory_budget_bytes(&self) -> u64 {
         self.account.budget_bytes

@@ -194,7 +194,8 @@ impl Gpu {
             };
             // Counters in every loop would keep the driver from unrolling the short ones.
             let checks = wgpu::ShaderRuntimeChecks { force_loop_bounding: false, ..Default::default() };
-            // SAFETY: the shaders are this program's own, and each of their loops counts up to a bound.
+            // SAFETY: the shaders are this program's own, and each of their loops counts up to a bound, or
+            // halves what it counts down.
             let module = unsafe { self.device.create_shader_module_trusted(description, checks) };
             self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
                 label: Some(pass.shader.name),

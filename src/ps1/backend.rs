@@ -50,10 +50,11 @@ impl Backend {
         if !patches::sizes_px(gpu, gaussian).is_empty() {
             return Ok(self.clone());
         }
-        let needed = crate::units::ByteSize(patches::least_card_bytes(gaussian));
+        // Whole MiB, so that the advice, typed back, is accepted.
+        let needed = patches::least_card_bytes(gaussian).div_ceil(1 << 20);
         let error =
             Error::new(ErrorKind::Memory, format!("the smallest patch of sky does not fit {}", gpu.adapter().name))
-                .help(format!("it takes {needed}; give a larger --gpu-memory-budget, or use --backend cpu"));
+                .help(format!("give --gpu-memory-budget {needed}MiB or more, or use --backend cpu"));
         self.or_cpu(error, progress).map(|()| Self::Cpu)
     }
 

@@ -30,6 +30,13 @@ pub fn gpu_with_budget(bytes: u64) -> Option<Gpu> {
     Some(Gpu::open(&Choice::Index(shared.adapter().index), Some(bytes)).unwrap())
 }
 
+/// The budget, in bytes, that a refusal advises to give.
+#[cfg(feature = "gpu")]
+pub fn advised_budget(advice: &str) -> u64 {
+    let whole_mib = advice.split_whitespace().find_map(|word| word.strip_suffix("MiB"));
+    whole_mib.unwrap_or_else(|| panic!("no budget in: {advice}")).parse::<u64>().unwrap() << 20
+}
+
 fn is_required() -> bool {
     std::env::var("SKYCACHE_REQUIRE_GPU").is_ok_and(|value| value == "1")
 }

@@ -12,6 +12,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::gpu::{Buffer, Download, Gpu, Staging};
 use ndarray::{Array2, ArrayView2};
 use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
 
 /// Strips of a plane that are on their way at once; fewer and larger ones read fewer rows twice.
 const STRIPS: usize = 4;
@@ -37,6 +38,8 @@ struct Work<'g> {
     coverage: Option<Buffer>,
     /// Results on their way: of pixels and coverage, for even strips and odd ones.
     staging: [Vec<Staging>; 2],
+    /// Held by the one plane that may be in these buffers.
+    turn: Mutex<()>,
 }
 
 impl<'g> FromHost<'g> {
@@ -57,7 +60,7 @@ impl<'g> FromHost<'g> {
         Ok(Self { shape, with_coverage, work })
     }
 
-    /// Convolves a plane: as [`Gaussian::convolve`], within [`super::ACCURACY`].
+    /// Convolves a plane: as [`Gaussian::convolve`], within [`super::ACCURACY`]. Threads that share it take turns.
     ///
     /// # Errors
     /// [`ErrorKind::Shape`] if the plane has another shape; [`ErrorKind::Memory`] and [`ErrorKind::Device`] if the
@@ -96,10 +99,11 @@ impl<'g> Work<'g> {
         // Once on the device, twice where they arrive.
         let results = |bytes: &Bytes| 3 * n_results * bytes.output;
         let plane_bytes = (ny * nx) as u64 * WORD;
-        let twice = |bytes: &Bytes| results(bytes) + (2 * bytes.input).min(plane_bytes);
+        let most = if plane_bytes <= gpu.max_buffer_bytes() { plane_bytes } else { u64::MAX };
+        let twice = |bytes: &Bytes| results(bytes) + (2 * bytes.input).min(most);
         let space = Workspace::new(gpu, gaussian, (ny, nx), with_coverage, most_rows, twice)?;
         let bytes = space.bytes;
-        let planes = if results(&bytes) + plane_bytes <= gpu.memory_left_bytes() {
+        let planes = if gpu.has_room(plane_bytes, results(&bytes)) {
             vec![gpu.buffer("plane", plane_bytes)?]
         } else {
             vec![gpu.buffer("rows of a strip", bytes.input)?, gpu.buffer("rows of the next", bytes.input)?]
@@ -110,11 +114,14 @@ impl<'g> Work<'g> {
             pixels: gpu.buffer("pixels", bytes.output)?,
             coverage: if with_coverage { Some(gpu.buffer("coverage", bytes.output)?) } else { None },
             staging: [arrivals()?, arrivals()?],
+            turn: Mutex::new(()),
             space,
         })
     }
 
     fn run(&self, plane: &[f32], convolved: &mut Convolved) -> Result<()> {
+        // Buffers are written before they are read: what a panic has left there does no harm.
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let mut uploaded = 0;
         let mut before: Option<(&Strip, Vec<Download<'_>>)> = None;
         for (i, strip) in self.space.strips.iter().enumerate() {

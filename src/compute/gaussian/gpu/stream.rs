@@ -13,6 +13,9 @@ use crate::gpu::{Buffer, Download, Gpu, Parts, STAMPS_BYTES, Source, Staging};
 use ndarray::{ArrayView2, CowArray, s};
 use std::ops::Range;
 
+/// Taps, words in place of buffers that are not needed, and the device's times.
+const SMALL_BYTES: u64 = 64 << 10;
+
 /// A Gaussian made ready on a device for one plane after the other, of any shapes; without coverage.
 ///
 /// A plane is made as a whole and must fit a binding; for larger ones there is [`super::FromHost`].
@@ -51,7 +54,7 @@ impl<'g> Stream<'g> {
     pub fn budget_bytes(gaussian: &Gaussian, shape: (usize, usize)) -> u64 {
         let lead = pixels_together(&gaussian.plan);
         let (ny, nx) = (shape.0 + lead, shape.1 + lead);
-        device_bytes(gaussian, (ny, nx)) + 2 * (2 * (ny * nx) as u64 * WORD + STAMPS_BYTES)
+        device_bytes(gaussian, (ny, nx)) + 2 * (2 * (ny * nx) as u64 * WORD + STAMPS_BYTES) + SMALL_BYTES
     }
 
     /// Sends a plane up and begins to convolve it: the window is made as [`Gaussian::convolve_window`] makes it,

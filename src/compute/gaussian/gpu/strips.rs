@@ -93,7 +93,7 @@ impl Layout<'_> {
     }
 
     /// Strips begin at multiples of this many rows: no period is made twice.
-    fn rows_together(&self) -> usize {
+    pub fn rows_together(&self) -> usize {
         pixels_together(self.plan)
     }
 

@@ -7,11 +7,13 @@ use super::params::{Params, rule};
 use super::strips::{Bytes, Layout, Strip, WORD};
 use crate::error::{Error, ErrorKind, Result};
 use crate::gpu::{Buffer, Gpu};
-use crate::units::ByteSize;
 use std::ops::Range;
 
 /// Room for a binding that begins at a multiple the device asks for.
 const ALIGNMENT: u64 = 256;
+
+/// At most so many buffers may be empty; of these too a word is allocated.
+const SMALL_BUFFERS: u64 = 9;
 
 /// Taps in f32, laid out for the shaders.
 #[derive(Debug)]
@@ -122,8 +124,7 @@ impl<'g> Workspace<'g> {
             if bytes.marks > 0 && bytes.input > row_bytes * u64::from(gpu.max_workgroups()) {
                 return false;
             }
-            // Of small buffers at least a word is allocated.
-            bytes.largest() <= largest && bytes.scratch() + planes(bytes) + 9 * WORD <= left
+            bytes.largest() <= largest && bytes.scratch() + planes(bytes) + SMALL_BUFFERS * WORD <= left
         };
         let most_rows = most_rows.min(gpu.max_workgroups() as usize / 2);
         let n_rows = layout.choose_rows(most_rows, fits).ok_or_else(|| too_little(gpu, &layout, &planes))?;
@@ -226,9 +227,13 @@ fn largest_binding(gpu: &Gpu) -> u64 {
     gpu.max_binding_bytes().saturating_sub(ALIGNMENT)
 }
 
-/// Replaces a buffer that is too small; what is under way keeps the old one as long as it needs it.
+/// Replaces a buffer that is too small, once nothing that is under way needs it.
 pub fn grow(gpu: &Gpu, buffer: &mut Buffer, name: &str, bytes: u64) -> Result<()> {
     if buffer.bytes() < bytes {
+        // The device would keep the old one as long as it works with it, beside the new one.
+        if buffer.bytes() > WORD {
+            gpu.wait("make room for a larger plane")?;
+        }
         // Given back first: the budget need not hold both.
         *buffer = gpu.buffer("nothing", WORD)?;
         *buffer = gpu.buffer(name, bytes)?;
@@ -253,12 +258,14 @@ pub fn device_bytes(gaussian: &Gaussian, shape: (usize, usize)) -> u64 {
 
 fn too_little(gpu: &Gpu, layout: &Layout, planes: impl Fn(&Bytes) -> u64) -> Error {
     let (ny, nx) = (layout.ny, layout.nx);
-    let least = layout.bytes(1);
+    let least = layout.bytes(layout.rows_together());
     let what = format!("a plane of {ny} x {nx} px does not fit the device {}, not even in strips", gpu.adapter().name);
     let error = Error::new(ErrorKind::Memory, what);
     if least.largest() + ALIGNMENT > gpu.max_binding_bytes() {
         return error.help("its shaders cannot be given rows this long; use --backend cpu");
     }
-    let needed = ByteSize(least.scratch() + planes(&least));
-    error.help(format!("a strip takes {needed}; give a larger --gpu-memory-budget, or use --backend cpu"))
+    let used = gpu.memory_budget_bytes().saturating_sub(gpu.memory_left_bytes());
+    let needed = used + least.scratch() + planes(&least) + SMALL_BUFFERS * WORD;
+    // Whole MiB, so that the advice, typed back, is accepted.
+    error.help(format!("give --gpu-memory-budget {}MiB or more, or use --backend cpu", needed.div_ceil(1 << 20)))
 }

@@ -21,6 +21,7 @@ const MOST_OFFSET: f64 = 2.0;
 
 /// Measures a plane; adds to `timed` what shaders took, if it counts.
 pub fn plane(space: &Workspace, pixels: Pixels, timed: &mut Timed) -> Result<PlaneStats> {
+    let _turn = space.turn();
     let sample = sample(space, pixels, f32::NEG_INFINITY, timed)?;
     let cuts = Cuts::for_median_and_mad(&sample);
     let [below, above] = cuts.sides();
@@ -40,6 +41,7 @@ pub fn plane(space: &Workspace, pixels: Pixels, timed: &mut Timed) -> Result<Pla
 
 /// Measures a primary beam.
 pub fn beam(space: &Workspace, pixels: Pixels, cut: f64, timed: &mut Timed) -> Result<BeamStats> {
+    let _turn = space.turn();
     let sample = sample(space, pixels, 0.0, timed)?;
     let median = Cuts::for_median(&sample).median();
     let level = key(first_above(cut));

@@ -7,9 +7,9 @@ use super::params::{About, Params};
 use super::shaders;
 use crate::error::{Error, ErrorKind, Result};
 use crate::gpu::{Binding, Buffer, Gpu, Pass, Shader, Timed};
-use crate::units::ByteSize;
 use bytemuck::Zeroable;
 use std::ops::Range;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Bytes of a pixel, a key and a count.
 const WORD: usize = 4;
@@ -71,6 +71,7 @@ pub struct Workspace<'g> {
     collected: Buffer,
     /// Collected pixels there is room for.
     pub most_collected: u64,
+    turn: Mutex<()>,
 }
 
 /// What a pass counted and summed.
@@ -106,13 +107,14 @@ impl<'g> Workspace<'g> {
         }
         let left = gpu.memory_left_bytes();
         let by_memory = usize::try_from(left / MEMORY_PART).unwrap_or(usize::MAX) / WORD;
-        let most_collected = (n_px / COLLECTED_PART).max(MIN_COLLECTED).min(by_memory).min(n_px).max(1);
+        let by_device = usize::try_from(gpu.max_binding_bytes()).unwrap_or(usize::MAX) / WORD;
+        let most_collected = (n_px / COLLECTED_PART).max(MIN_COLLECTED).min(by_memory.min(by_device)).min(n_px).max(1);
         let groups = n_px.div_ceil(GROUP_PX);
         let places = sample::places(n_px, SAMPLED);
         // Results take as much again where they arrive.
-        let scratch = (2 * (most_collected + TOTALS + 4 * groups + places.len() + 4) * WORD) as u64;
+        let fixed = (2 * (TOTALS + 4 * groups + places.len() + 4) * WORD) as u64;
+        let scratch = fixed + (2 * most_collected * WORD) as u64;
         let most = most_px.unwrap_or(if from_host { STRIP_PX } else { usize::MAX });
-        let by_device = usize::try_from(gpu.max_binding_bytes()).unwrap_or(usize::MAX) / WORD;
         let most = most.min(by_device).min((gpu.max_workgroups() as usize).saturating_mul(GROUP_PX));
         let mut piece_px = (most / GROUP_PX).clamp(1, groups) * GROUP_PX;
         let spare = left.saturating_sub(scratch);
@@ -122,14 +124,18 @@ impl<'g> Workspace<'g> {
                 places: gpu.buffer_of("places", &within)?,
                 sampled: gpu.buffer("sampled pixels", (places.len() * WORD) as u64)?,
             }
-        } else if (n_px * WORD) as u64 <= spare {
+        } else if gpu.has_room((n_px * WORD) as u64, scratch) {
             Source::Whole(gpu.buffer("plane", (n_px * WORD) as u64)?)
         } else {
             piece_px = piece_px.min((spare / (2 * (GROUP_PX * WORD) as u64)) as usize * GROUP_PX);
             if piece_px == 0 {
-                let needed = ByteSize(scratch + 2 * (GROUP_PX * WORD) as u64);
+                // What is collected grows with what is left.
+                let least = (fixed + 2 * (GROUP_PX * WORD) as u64).div_ceil(MEMORY_PART - 2) * MEMORY_PART;
+                let used = gpu.memory_budget_bytes().saturating_sub(left);
+                // Whole MiB, so that the advice, typed back, is accepted.
+                let needed = (used + least).div_ceil(1 << 20);
                 let what = format!("a plane of {n_px} px does not fit the device {}", gpu.adapter().name);
-                let help = format!("it takes {needed}; give a larger --gpu-memory-budget, or use --backend cpu");
+                let help = format!("give --gpu-memory-budget {needed}MiB or more, or use --backend cpu");
                 return Err(Error::new(ErrorKind::Memory, what).help(help));
             }
             let strip = |name| gpu.buffer(name, (piece_px * WORD) as u64);
@@ -146,7 +152,14 @@ impl<'g> Workspace<'g> {
             n_collected: gpu.buffer("number of collected pixels", WORD as u64)?,
             collected: gpu.buffer("collected pixels", (most_collected * WORD) as u64)?,
             most_collected: most_collected as u64,
+            turn: Mutex::new(()),
         })
+    }
+
+    /// Whoever measures a plane holds this: its passes share the buffers.
+    pub fn turn(&self) -> MutexGuard<'_, ()> {
+        // Buffers are written before they are read: what a panic has left there does no harm.
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn n_pieces(&self) -> usize {
