@@ -2,6 +2,8 @@
 //!
 //! `make soak` runs the same tests for longer: SKYCACHE_SOAK is how many times as long.
 
+#![cfg(feature = "rocksdb")]
+
 use ndarray::Array2;
 use serde_json::Value;
 use skycache_gpu::image::{self, Header, Image};

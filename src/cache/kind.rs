@@ -64,6 +64,7 @@ impl Kind {
         Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
 
+    #[cfg_attr(not(any(feature = "rocksdb", test)), expect(dead_code, reason = "only a store on a disk has codes"))]
     pub(super) fn from_code(code: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| *kind as u8 == code)
     }

@@ -9,17 +9,17 @@
 //! ```
 //!
 //! `key.rs` makes keys, `content.rs` says what is in a file, `entry.rs` how a result is written so that damage is
-//! found, `kind.rs` which kinds there are and how long they last, `policy.rs` what has to go, `locks.rs` who may
-//! touch the store when, `memory.rs` and `rocks.rs` are the stores, `tools.rs` is what the `cache` command does.
+//! found, `kind.rs` which kinds there are and how long they last, `policy.rs` what has to go, `claims.rs` who is
+//! computing what, `memory.rs` and `rocks.rs` are the stores, `tools.rs` is what the `cache` command does.
 //!
 //! Without the cache every result is the same. A cache that cannot be used is one warning and no failure.
 
+mod claims;
 mod content;
 mod counters;
 mod entry;
 mod key;
 mod kind;
-mod locks;
 mod memory;
 mod policy;
 mod store;
@@ -31,18 +31,18 @@ mod rocks;
 #[path = "rocks_absent.rs"]
 mod rocks;
 
+pub use claims::Claim;
 use content::Fingerprint;
 pub use content::{Content, ContentHash};
 pub use counters::{Counters, Counts};
 pub use entry::{Damage, Entry};
 pub use key::{Key, KeyBuilder, Operation};
 pub use kind::{Kind, NEGATIVE_TTL};
-pub use locks::Claim;
 pub use store::Record;
 pub use tools::{KindOverview, Overview, Selection, Verified};
 
 use crate::error::{Error, Result};
-use locks::Claims;
+use claims::Claims;
 use memory::Memory;
 use rocks::Rocks;
 use serde::Serialize;

@@ -4,16 +4,16 @@
 //! reading, in a turn that they share, and keep what they saw; who writes takes a turn alone, opens it, commits, and
 //! closes it again. A commit takes milliseconds, and is on the disk when it ends.
 //!
-//! `options.rs` says how RocksDB is set up, `reader.rs` reads, `writer.rs` commits and makes room.
+//! `options.rs` says how RocksDB is set up, `reader.rs` reads, `writer.rs` commits and makes room, `turns.rs` says when.
 
 mod options;
 mod reader;
+mod turns;
 mod writer;
 
 use super::counters::Counters;
 use super::key::Key;
 use super::kind::Kind;
-use super::locks::Locks;
 use super::store::{Batch, Contents, Store, Stored};
 use crate::error::{Error, ErrorKind, Result};
 use reader::{Generation, Reader};
@@ -22,6 +22,7 @@ use std::io::Write;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use turns::Locks;
 use writer::Writer;
 
 /// What the directory looks like inside; a program that finds a higher number leaves it alone.

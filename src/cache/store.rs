@@ -71,6 +71,7 @@ pub enum Stored {
     Bytes(Vec<u8>),
     Absent,
     /// The store found that it cannot be read.
+    #[cfg_attr(not(feature = "rocksdb"), expect(dead_code, reason = "memory does not fail so"))]
     Damaged,
 }
 
