@@ -156,7 +156,7 @@ impl Common {
     /// The cache that the options, the environment and the file ask for; one for the process.
     ///
     /// # Errors
-    /// As [`Explained::find`].
+    /// [`ErrorKind::Parameter`] for a value that makes no sense, wherever it comes from.
     pub fn cache(&self) -> Result<Arc<Cache>> {
         if let Some(cache) = self.opened.get() {
             return Ok(Arc::clone(cache));

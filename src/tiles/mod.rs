@@ -41,7 +41,7 @@ const WAIT_STEP: Duration = Duration::from_millis(10);
 /// What to measure, and within which bounds.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The primary beam of all tiles, as [`image::read`] takes it; without it each tile's companion by name.
+    /// The primary beam of all tiles, as [`crate::image::read`] takes it; without it each tile's companion by name.
     pub beam: Option<String>,
     /// Which plane of images with more than two axes, as [`image::read_plane`](crate::image::read_plane) counts.
     pub plane: usize,

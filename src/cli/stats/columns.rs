@@ -1,7 +1,7 @@
 //! The columns of the tables: names, types and units, as CSV and as ECSV.
 //!
 //! They are the members of a tile's JSON but for what the cache came to, so that a table is the same with the cache and
-//! without. ECSV is astropy's: https://github.com/astropy/astropy-APEs/blob/main/APE6.rst
+//! without. ECSV is astropy's: <https://github.com/astropy/astropy-APEs/blob/main/APE6.rst>
 
 use serde_json::{Map, Value};
 
