@@ -18,6 +18,8 @@ fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
     command.args(arguments).env_remove("SKYCACHE_BACKEND").env_remove("SKYCACHE_ADAPTER");
     // Compiled shaders are kept apart from the user's.
     let own = std::env::temp_dir().join(format!("skycache-devices-{}", std::process::id()));
+    // Mesa's software adapter complains on stderr where there is none.
+    command.env("XDG_RUNTIME_DIR", std::env::temp_dir());
     command.env("SKYCACHE_CACHE_DIR", own).envs(environment.iter().copied()).output().unwrap()
 }
 
