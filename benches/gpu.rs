@@ -20,6 +20,7 @@ mod on_gpu {
     use criterion::{BenchmarkGroup, Criterion};
     use ndarray::Array2;
     use skycache_gpu::Result;
+    use skycache_gpu::cache::Cache;
     use skycache_gpu::compute::gaussian::gpu::{FromHost, Planes, Resident};
     use skycache_gpu::compute::gaussian::{EdgeRule, Gaussian, NanRule, Psf};
     use skycache_gpu::compute::{bands, stats};
@@ -27,6 +28,7 @@ mod on_gpu {
     use skycache_gpu::skycell::FluxScale;
     use skycache_gpu::skycell::band::Weights;
     use skycache_gpu::units::SigmaPx;
+    use std::sync::Arc;
     use std::time::{Duration, Instant};
 
     /// Planes that come from the host, one after the other; two are under way at once.
@@ -62,7 +64,7 @@ mod on_gpu {
     pub fn main() {
         let choice = std::env::var("SKYCACHE_BENCH_ADAPTER").unwrap_or_else(|_| "auto".to_owned());
         let choice: Choice = choice.parse().expect("SKYCACHE_BENCH_ADAPTER names an adapter");
-        let gpu = match Gpu::open(&choice, None) {
+        let gpu = match Gpu::open(&choice, None, &Arc::new(Cache::off())) {
             Ok(gpu) => gpu,
             Err(error) => {
                 println!("skipped: {} ({})", error.chain(), error.advice().unwrap_or_default());

@@ -1,4 +1,5 @@
 //! What a process finds out when it starts, kept in the cache: which graphics cards the drivers of this machine offer.
+//! What a driver makes of shaders is `gpu`'s to keep, and what lies in a store of skycells is `ps1`'s.
 //!
 //! Asking the drivers means loading all of them. What they said last time holds as long as neither they nor what is
 //! set for them in the environment have changed: all of that is in the key, so that a driver that is added counts.

@@ -6,7 +6,9 @@
 mod support;
 
 use skycache_gpu::ErrorKind;
+use skycache_gpu::cache::Cache;
 use skycache_gpu::gpu::{Choice, Gpu, Pass, Shader};
+use std::sync::Arc;
 use support::{gpu, gpu_with_budget};
 
 static DOUBLE: Shader = Shader {
@@ -202,7 +204,7 @@ fn works_still(gpu: &Gpu) {
 #[test]
 fn a_wrong_name_lists_the_adapters_that_are_there() {
     let Some(gpu) = gpu() else { return };
-    let error = Gpu::open(&Choice::Name("no such card".to_owned()), None).unwrap_err();
+    let error = Gpu::open(&Choice::Name("no such card".to_owned()), None, &Arc::new(Cache::off())).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Missing);
     assert!(error.advice().unwrap().contains(&gpu.adapter().name), "{error:?}");
 }

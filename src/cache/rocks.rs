@@ -30,8 +30,6 @@ const LAYOUT_VERSION: u32 = 1;
 const VERSION_FILE: &str = "version";
 const STORE_DIRECTORY: &str = "rocksdb";
 const REBUILDS_FILE: &str = "rebuilds";
-/// Where the compiled shaders are, which may come first.
-const PIPELINES: &str = "pipelines";
 
 /// The store of a cache directory.
 #[derive(Debug)]
@@ -188,7 +186,7 @@ fn make_private(directory: &Path) -> Result<()> {
         let what = format!("the cache directory belongs to user {}, this is user {user}", metadata.uid());
         return Err(Error::new(ErrorKind::Unsupported, what).file(directory).help("choose another with --cache-dir"));
     }
-    let is_ours = [VERSION_FILE, STORE_DIRECTORY, PIPELINES].iter().any(|name| directory.join(name).exists());
+    let is_ours = [VERSION_FILE, STORE_DIRECTORY].iter().any(|name| directory.join(name).exists());
     if !is_ours && fs::read_dir(directory).map_err(refused)?.next().is_some() {
         return Err(Error::new(ErrorKind::Unsupported, "the cache directory holds other files")
             .file(directory)

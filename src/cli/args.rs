@@ -123,15 +123,21 @@ impl Common {
             adapter: self.adapter.clone(),
             memory_bytes: self.gpu_memory_budget.map(|size| size.0),
         };
-        if wanted.backend == select::Backend::Auto && wanted.adapter.is_none() && work.pays() {
-            let known = startup::adapters(&*self.cache()?);
+        let asks_drivers = match wanted.backend {
+            select::Backend::Cpu => false,
+            select::Backend::Gpu => true,
+            select::Backend::Auto => work.pays(),
+        };
+        let cache = if asks_drivers { self.cache()? } else { Arc::new(Cache::off()) };
+        if asks_drivers && wanted.backend == select::Backend::Auto && wanted.adapter.is_none() {
+            let known = startup::adapters(&cache);
             // Asking the drivers again would take longer than many a run.
             if !known.is_empty() && known.iter().all(Adapter::is_software) {
                 tracing::info!("computing on the CPU: there are only software adapters");
                 return Ok(None);
             }
         }
-        let chosen = select::choose(&wanted, work)?;
+        let chosen = select::choose(&wanted, work, &cache)?;
         match chosen.why_not {
             Some(WhyNot::Failed(error)) => self.warn_of_fallback(&error),
             Some(WhyNot::Expected(why)) => tracing::info!("computing on the CPU: {why}"),

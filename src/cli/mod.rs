@@ -31,6 +31,7 @@ use std::process::ExitCode;
 
 /// Parses the command line, runs the command, reports its failure, and gives the exit code.
 pub fn main() -> ExitCode {
+    ask_no_display_server();
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(refusal) => {
@@ -51,6 +52,15 @@ pub fn main() -> ExitCode {
         }
     }
     .into()
+}
+
+/// Mesa's layer that sorts graphics cards asks the display server which one it uses, and complains on stderr where there
+/// is none, as on most servers. Cards are chosen by their kind here, whatever their order.
+fn ask_no_display_server() {
+    if std::env::var_os("XDG_RUNTIME_DIR").is_none() {
+        // SAFETY: this is the first that the program does, in its only thread.
+        unsafe { std::env::set_var("NODEVICE_SELECT", "1") };
+    }
 }
 
 fn run(args: &Args) -> crate::Result<Exit> {

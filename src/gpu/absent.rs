@@ -1,7 +1,9 @@
 //! In place of the device where the program was built without the feature `gpu`.
 
 use super::{Adapter, Choice, Traffic};
+use crate::cache::Cache;
 use crate::error::{Error, ErrorKind, Result};
+use std::sync::Arc;
 
 /// No device can be had.
 #[derive(Debug)]
@@ -15,7 +17,7 @@ pub fn list() -> Vec<Adapter> {
 impl Gpu {
     /// # Errors
     /// [`ErrorKind::Unsupported`], always.
-    pub fn open(_choice: &Choice, _memory_bytes: Option<u64>) -> Result<Self> {
+    pub fn open(_choice: &Choice, _memory_bytes: Option<u64>, _cache: &Arc<Cache>) -> Result<Self> {
         Err(Error::new(ErrorKind::Unsupported, "this program was built without graphics cards")
             .help("build it with the feature `gpu`, or use --backend cpu"))
     }

@@ -62,12 +62,12 @@ const LIST: &str = "`skycache-gpu devices` lists the adapters";
 #[cfg_attr(not(any(feature = "gpu", test)), expect(dead_code, reason = "only a device asks"))]
 pub(super) fn pick(listed: &[Adapter], choice: &Choice) -> Result<usize> {
     let names: Vec<String> = listed.iter().map(|adapter| format!("{} ({})", adapter.name, adapter.kind)).collect();
-    let missing = |what: String| {
+    let refused = |kind: ErrorKind, what: String| {
         let there =
             if names.is_empty() { "there is none; install a Vulkan driver".to_owned() } else { names.join(", ") };
-        Err(Error::new(ErrorKind::Missing, what)
-            .help(format!("adapters of this machine: {there}; or use --backend cpu")))
+        Err(Error::new(kind, what).help(format!("adapters of this machine: {there}; or use --backend cpu")))
     };
+    let missing = |what: String| refused(ErrorKind::Missing, what);
     let named = |part: &str| {
         let has_it = |adapter: &&Adapter| adapter.name.to_lowercase().contains(&part.to_lowercase());
         listed.iter().find(has_it).map(|adapter| adapter.index)
@@ -77,7 +77,11 @@ pub(super) fn pick(listed: &[Adapter], choice: &Choice) -> Result<usize> {
             let rank =
                 |kind: &str| ["discrete", "integrated", "virtual", "other"].iter().position(|known| *known == kind);
             let cards = listed.iter().filter_map(|adapter| Some((rank(&adapter.kind)?, adapter.index)));
-            cards.min().map_or_else(|| missing("there is no graphics card".to_owned()), |(_, index)| Ok(index))
+            match cards.min() {
+                Some((_, index)) => Ok(index),
+                None if listed.is_empty() => refused(ErrorKind::Missing, "there is no graphics card".to_owned()),
+                None => refused(ErrorKind::Unsupported, "there is no graphics card, only software adapters".to_owned()),
+            }
         }
         Choice::Index(index) if *index < listed.len() => Ok(*index),
         Choice::Index(index) => {
@@ -114,8 +118,11 @@ mod tests {
         assert_eq!(pick(&all, &Choice::Auto).unwrap(), 2);
         assert_eq!(pick(&all[..2], &Choice::Auto).unwrap(), 1);
         let refused = pick(&[software], &Choice::Auto).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Unsupported);
         assert!(refused.advice().unwrap().contains("llvmpipe (software)"), "{refused:?}");
-        assert!(pick(&[], &Choice::Auto).unwrap_err().advice().unwrap().contains("Vulkan driver"));
+        let refused = pick(&[], &Choice::Auto).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Missing);
+        assert!(refused.advice().unwrap().contains("Vulkan driver"));
     }
 
     #[test]

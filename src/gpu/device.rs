@@ -6,6 +6,7 @@ use super::memory::Account;
 use super::pipeline_cache::KeptPipelines;
 use super::shader::Pipelines;
 use super::traffic::Counters;
+use crate::cache::Cache;
 use crate::error::{Error, ErrorKind, Result};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -43,11 +44,11 @@ pub struct Timed {
 
 impl Gpu {
     /// Opens an adapter with all the limits that it has. At most `memory_bytes` are allocated on it: 80 % of its
-    /// memory if none are given.
+    /// memory if none are given. What its driver makes of the shaders is kept in `cache`, where other processes share it.
     ///
     /// # Errors
     /// [`ErrorKind::Missing`] without such an adapter; [`ErrorKind::Device`] if it cannot be opened.
-    pub fn open(choice: &Choice, memory_bytes: Option<u64>) -> Result<Self> {
+    pub fn open(choice: &Choice, memory_bytes: Option<u64>, cache: &Arc<Cache>) -> Result<Self> {
         let (adapter, found) = drivers::choose(choice)?;
         let description = wgpu::DeviceDescriptor {
             label: Some("skycache-gpu"),
@@ -75,7 +76,7 @@ impl Gpu {
         }));
         let share = adapter.memory_bytes.map_or(FALLBACK_MEMORY_BYTES, |bytes| bytes / 100 * DEFAULT_MEMORY_PERCENT);
         let account = Account::new(memory_bytes.unwrap_or(share));
-        let kept_pipelines = KeptPipelines::of_user(&device, &found.get_info());
+        let kept_pipelines = KeptPipelines::of(&device, &found.get_info(), cache);
         let (pipelines, counters) = (Pipelines::default(), Counters::default());
         Ok(Self { adapter, device, queue, account, pipelines, kept_pipelines, counters, lost })
     }
@@ -172,7 +173,7 @@ impl Drop for Gpu {
     fn drop(&mut self) {
         if let Some(kept) = self.kept_pipelines.as_ref().filter(|_| self.lost.get().is_none() && self.n_pipelines() > 0)
         {
-            kept.save();
+            kept.save(self.compiling());
         }
     }
 }

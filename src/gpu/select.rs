@@ -3,8 +3,10 @@
 //! `cpu` asks no driver for anything. `gpu` takes a card or fails. `auto` takes one where the work is long enough
 //! ([`Work`]) and a card is there: never a software adapter, unless that is named.
 
-use super::{Choice, Gpu, list};
+use super::{Choice, Gpu};
+use crate::cache::Cache;
 use crate::error::{Error, ErrorKind, Result};
+use std::sync::Arc;
 
 /// Where a user wants it computed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -73,13 +75,13 @@ pub enum WhyNot {
     Failed(Error),
 }
 
-/// Takes what was asked for.
+/// Takes what was asked for; a card keeps its compiled pipelines in `cache`.
 ///
 /// # Errors
 /// If a card must be had and cannot: as [`Gpu::open`].
-pub fn choose(wanted: &Wanted, work: Work) -> Result<Chosen> {
+pub fn choose(wanted: &Wanted, work: Work, cache: &Arc<Cache>) -> Result<Chosen> {
     let cpu = |why_not| Ok(Chosen { gpu: None, why_not });
-    let open = || Gpu::open(&wanted.adapter.clone().unwrap_or_default(), wanted.memory_bytes);
+    let open = || Gpu::open(&wanted.adapter.clone().unwrap_or_default(), wanted.memory_bytes, cache);
     match wanted.backend {
         Backend::Cpu => cpu(None),
         Backend::Gpu => Ok(Chosen { gpu: Some(open()?), why_not: None }),
@@ -88,20 +90,10 @@ pub fn choose(wanted: &Wanted, work: Work) -> Result<Chosen> {
         }
         Backend::Auto => match open() {
             Ok(gpu) => Ok(Chosen { gpu: Some(gpu), why_not: None }),
-            Err(error) => cpu(Some(why_not(error, wanted))),
+            // A machine without cards is as good as any; a card or driver that fails is news.
+            Err(error) if error.kind() == ErrorKind::Unsupported => cpu(Some(WhyNot::Expected(error.to_string()))),
+            Err(error) => cpu(Some(WhyNot::Failed(error))),
         },
-    }
-}
-
-/// A machine without cards is as good as any; a card or driver that fails is news.
-fn why_not(error: Error, wanted: &Wanted) -> WhyNot {
-    let is_named = wanted.adapter.as_ref().is_some_and(|choice| *choice != Choice::Auto);
-    match error.kind() {
-        ErrorKind::Unsupported => WhyNot::Expected(error.to_string()),
-        ErrorKind::Missing if !is_named && !list().is_empty() => {
-            WhyNot::Expected("there are only software adapters".to_owned())
-        }
-        _ => WhyNot::Failed(error),
     }
 }
 
@@ -109,23 +101,27 @@ fn why_not(error: Error, wanted: &Wanted) -> WhyNot {
 mod tests {
     use super::*;
 
+    fn chosen(wanted: &Wanted, work: Work) -> Result<Chosen> {
+        choose(wanted, work, &Arc::new(Cache::off()))
+    }
+
     #[test]
     fn the_cpu_is_taken_without_asking_a_driver_and_short_work_goes_there() {
         let cpu = Wanted { backend: Backend::Cpu, adapter: Some(Choice::Index(999)), memory_bytes: None };
-        let chosen = choose(&cpu, Work::Long).unwrap();
-        assert!(chosen.gpu.is_none() && chosen.why_not.is_none());
+        let taken = chosen(&cpu, Work::Long).unwrap();
+        assert!(taken.gpu.is_none() && taken.why_not.is_none());
         let short = Work::Estimated { cpu_seconds: OPEN_SECONDS, gpu_seconds: 0.0 };
-        let chosen = choose(&Wanted { adapter: Some(Choice::Index(999)), ..Wanted::default() }, short).unwrap();
-        assert!(matches!(chosen.why_not, Some(WhyNot::Expected(_))), "{chosen:?}");
+        let taken = chosen(&Wanted { adapter: Some(Choice::Index(999)), ..Wanted::default() }, short).unwrap();
+        assert!(matches!(taken.why_not, Some(WhyNot::Expected(_))), "{taken:?}");
         assert!(Work::Estimated { cpu_seconds: OPEN_SECONDS + 0.2, gpu_seconds: 0.1 }.pays());
     }
 
     #[test]
     fn a_card_that_was_named_and_is_not_there_is_news_to_auto_and_an_error_to_gpu() {
         let wanted = |backend| Wanted { backend, adapter: Some(Choice::Index(999)), memory_bytes: None };
-        let chosen = choose(&wanted(Backend::Auto), Work::Long).unwrap();
-        let is_news = matches!(&chosen.why_not, Some(WhyNot::Failed(error)) if error.advice().is_some());
-        assert!(chosen.gpu.is_none() && (is_news || cfg!(not(feature = "gpu"))), "{chosen:?}");
-        assert!(choose(&wanted(Backend::Gpu), Work::Long).is_err());
+        let taken = chosen(&wanted(Backend::Auto), Work::Long).unwrap();
+        let is_news = matches!(&taken.why_not, Some(WhyNot::Failed(error)) if error.advice().is_some());
+        assert!(taken.gpu.is_none() && (is_news || cfg!(not(feature = "gpu"))), "{taken:?}");
+        assert!(chosen(&wanted(Backend::Gpu), Work::Long).is_err());
     }
 }

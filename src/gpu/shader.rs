@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A file of `shaders/`, with what of `shaders/shared/` is put before it.
 #[derive(Debug, PartialEq, Eq)]
@@ -66,6 +66,8 @@ type Key = (&'static str, &'static str, Vec<(&'static str, u64)>);
 pub struct Pipelines {
     made: Mutex<HashMap<Key, Arc<wgpu::ComputePipeline>>>,
     dispatches: AtomicU64,
+    /// What making them took.
+    compiling_ns: AtomicU64,
 }
 
 impl Gpu {
@@ -91,6 +93,11 @@ impl Gpu {
     /// How many pipelines were compiled, or taken from the driver's cache.
     pub(super) fn n_pipelines(&self) -> usize {
         self.pipelines.made.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// What compiling them took, or taking them from the driver's cache.
+    pub(super) fn compiling(&self) -> Duration {
+        Duration::from_nanos(self.pipelines.compiling_ns.load(Relaxed))
     }
 
     /// How many dispatches this device was given: proof of who computed something.
@@ -187,6 +194,7 @@ impl Gpu {
         if let Some(pipeline) = made.get(&key) {
             return Ok(Arc::clone(pipeline));
         }
+        let started = Instant::now();
         let pipeline = self.checked(&format!("compile the shader {}", pass.shader.name), || {
             let description = wgpu::ShaderModuleDescriptor {
                 label: Some(pass.shader.name),
@@ -210,6 +218,8 @@ impl Gpu {
                 cache: self.kept_pipelines.as_ref().map(KeptPipelines::of_driver),
             })
         })?;
+        let took = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.pipelines.compiling_ns.fetch_add(took, Relaxed);
         let pipeline = Arc::new(pipeline);
         made.insert(key, Arc::clone(&pipeline));
         Ok(pipeline)

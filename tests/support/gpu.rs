@@ -2,8 +2,9 @@
 
 #![allow(dead_code, reason = "each test file uses its own part of this")]
 
+use skycache_gpu::cache::Cache;
 use skycache_gpu::gpu::{self, Choice, Gpu};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 /// The adapter named by `SKYCACHE_TEST_ADAPTER`, or the first there is, be it software; `None` without any, which
 /// `SKYCACHE_REQUIRE_GPU=1` makes a failure.
@@ -15,7 +16,7 @@ pub fn gpu() -> Option<&'static Gpu> {
             return None;
         }
         let choice = std::env::var("SKYCACHE_TEST_ADAPTER").map_or(Choice::Index(0), |name| name.parse().unwrap());
-        Some(Gpu::open(&choice, None).unwrap())
+        Some(Gpu::open(&choice, None, &Arc::new(Cache::off())).unwrap())
     });
     if gpu.is_none() {
         eprintln!("skipped: this machine has no GPU adapter");
@@ -27,7 +28,7 @@ pub fn gpu() -> Option<&'static Gpu> {
 #[cfg(feature = "gpu")]
 pub fn gpu_with_budget(bytes: u64) -> Option<Gpu> {
     let shared = gpu()?;
-    Some(Gpu::open(&Choice::Index(shared.adapter().index), Some(bytes)).unwrap())
+    Some(Gpu::open(&Choice::Index(shared.adapter().index), Some(bytes), &Arc::new(Cache::off())).unwrap())
 }
 
 /// The budget, in bytes, that a refusal advises to give.
