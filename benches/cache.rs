@@ -4,8 +4,11 @@
 
 use ndarray::Array2;
 use skycache_gpu::cache::{Cache, ContentHash, Settings};
+use skycache_gpu::compute::gaussian::{Gaussian, Psf};
 use skycache_gpu::image::{self, Header, Image};
+use skycache_gpu::units::SigmaPx;
 use skycache_gpu::{startup, tiles};
+use std::fs;
 use std::hint::black_box;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -20,6 +23,8 @@ fn main() {
     let folder = tempfile::tempdir().expect("a folder for temporary files");
     start(folder.path());
     facts(folder.path());
+    plans();
+    index(folder.path());
     files(folder.path());
     unchanged_tiles(folder.path());
 }
@@ -41,7 +46,7 @@ fn facts(folder: &Path) {
         (start.elapsed(), cache)
     };
     let asked = median(ROUNDS, || {
-        let _ = std::fs::remove_dir_all(&directory);
+        let _ = fs::remove_dir_all(&directory);
         ask().0
     });
     let known = median(ROUNDS, || ask().0);
@@ -51,6 +56,61 @@ fn facts(folder: &Path) {
         ms(known),
         asked.as_secs_f64() / known.as_secs_f64()
     );
+}
+
+/// Why no plan of the Gaussian is kept.
+fn plans() {
+    let psf = Psf::with_default_radius(SigmaPx::new(60.0).expect("it is positive")).expect("60 px fit");
+    let made = median(ROUNDS, || timed(|| Gaussian::new(psf)));
+    println!("a plan of the Gaussian: made in {:.3} ms", ms(made));
+}
+
+/// What `ps1 plan` finds of a store of a hundred skycells of the real layout, 49 chunks an array, looked at and known.
+fn index(folder: &Path) {
+    let root = folder.join("root");
+    let root_name = root.to_str().expect("temporary folders are UTF-8");
+    process(folder, &["demo", "--no-cache", "--data-root", root_name]);
+    crowd(&root).expect("there is space");
+    std::thread::sleep(Duration::from_millis(3100));
+    let plan = |more: &[&str]| {
+        let fixed = ["ps1", "plan", "--backend", "cpu", "--data-root", root_name, "--overwrite"];
+        median(ROUNDS, || process(folder, &[&fixed[..], more].concat()))
+    };
+    let (looked_at, known) = (plan(&["--no-cache"]), plan(&[]));
+    println!(
+        "plan of 100 skycells: looked at {:.0} ms, known {:.0} ms, {:.1} x",
+        ms(looked_at),
+        ms(known),
+        looked_at.as_secs_f64() / known.as_secs_f64()
+    );
+}
+
+/// Lists a hundred skycells in place of those of the demonstration, and puts into the store what is looked at of them.
+fn crowd(root: &Path) -> std::io::Result<()> {
+    let list = root.join("skycell_pixel_mapping/sector_0020/camera_3/ccd_3/tess_s0020_3_3_master_skycells_list.csv");
+    let text = fs::read_to_string(&list)?;
+    let (head, first) = text.split_once('\n').expect("a list has a line of names");
+    let (_, rest) = first.lines().next().and_then(|line| line.split_once(",2556,3,4,")).expect("the first is 043");
+    let store = root.join("ps1_skycells_zarr/ps1_skycells.zarr/2556");
+    let (template, mut lines) = (store.join("skycell.2556.043"), vec![head.to_owned()]);
+    for (y, x) in (0..10).flat_map(|y| (0..10).map(move |x| (y, x))) {
+        let name = format!("skycell.2556.0{y}{x}");
+        lines.push(format!("{name},2556,{x},{y},{rest}"));
+        let arrays = ["r", "i", "z", "y"].into_iter().flat_map(|band| [band.to_owned(), format!("{band}_mask")]);
+        for array in arrays {
+            for row in 0..7 {
+                let chunks = store.join(&name).join(&array).join(format!("c/{row}"));
+                fs::create_dir_all(&chunks)?;
+                (0..7).try_for_each(|column| fs::write(chunks.join(column.to_string()), "chunk"))?;
+            }
+            fs::write(
+                store.join(&name).join(&array).join("zarr.json"),
+                fs::read(template.join(&array).join("zarr.json"))?,
+            )?;
+        }
+        fs::write(store.join(&name).join("zarr.json"), fs::read(template.join("zarr.json"))?)?;
+    }
+    fs::write(list, lines.join("\n") + "\n")
 }
 
 /// One large tile: read, hashed and measured, beside reading and hashing alone.

@@ -77,13 +77,7 @@ impl Assembled {
             layout: Layout::new(self.shape(), &ids).unwrap(),
             tasks: ids
                 .iter()
-                .map(|id| Task {
-                    listed: listed(id),
-                    group: None,
-                    wanted: true,
-                    stored_bytes: 0,
-                    decoding: Default::default(),
-                })
+                .map(|id| Task { listed: listed(id), group: None, wanted: true, facts: Default::default() })
                 .collect(),
             max_cells: ids.iter().map(|id| row_length(id.y)).max().unwrap(),
             min_x: ids.iter().map(|id| id.x).min().unwrap(),

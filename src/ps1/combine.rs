@@ -13,6 +13,7 @@ use decode::{Decoder, RawChunk, Scratch};
 use ndarray::Array2;
 use plane::Pool;
 pub use plane::TiledPlane;
+use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use tiles::{Tile, Tiling};
@@ -272,7 +273,7 @@ struct Term {
 }
 
 /// What reading and decoding a cell takes besides its result, in bytes: known from its description alone.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Decoding {
     /// The stored chunks of the largest tile, at most: a codec makes nothing much larger than it is.
     pub stored_bytes: u64,

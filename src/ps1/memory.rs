@@ -122,7 +122,7 @@ impl Plan {
 
     /// Bytes of `n_tiles` compressed tiles and of what `n_threads` threads decode them in.
     fn decoding_bytes(&self, n_tiles: usize, n_threads: usize) -> u64 {
-        let tasks = || self.projections.iter().flat_map(|projection| &projection.tasks).map(|task| task.decoding);
+        let tasks = || self.projections.iter().flat_map(|projection| &projection.tasks).map(|task| task.facts.decoding);
         let at_once = |decoding: Decoding| (n_tiles as u64).min(CELLS_IN_FLIGHT as u64 * decoding.n_tiles);
         // Both keep the size of the largest tile they had.
         let stored = tasks().map(|decoding| at_once(decoding) * decoding.stored_bytes).max().unwrap_or(0);

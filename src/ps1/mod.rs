@@ -228,7 +228,7 @@ pub fn run(options: &Options, progress: &Arc<Progress>, rejected: &mut Vec<Rejec
     let output = Output::open(&options.output_folder())?;
     let mut plan = plan.without_finished(options, &output)?;
     let restored = std::mem::take(&mut plan.restored);
-    plan.measure_inputs();
+    plan.measure_inputs(&options.cache);
     let memory = plan.memory(options);
     if let Err(error) = memory.check() {
         // A card takes memory of the host too.

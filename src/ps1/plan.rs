@@ -1,11 +1,12 @@
 //! What a run has to do: cells by projection in the order of the assembler, and which of them are
 //! wanted. What memory that takes is [`super::memory`]'s to say.
 
-use super::combine::{BYTES_PER_PX, Decoding};
+use super::combine::BYTES_PER_PX;
 use super::list::{List, ListedCell};
 use super::output::{CellRecord, Output};
-use super::store::{self, ContentHash, Stamp};
+use super::store::{self, ContentHash, Facts, Stamp};
 use super::{Assembly, Options, Rejected, known, resume};
+use crate::cache::Cache;
 use crate::error::{Error, ErrorKind, Result};
 use crate::skycell::{Layout, Skycell, SkycellId};
 use rayon::prelude::*;
@@ -20,10 +21,8 @@ pub struct Task {
     pub group: Option<PathBuf>,
     /// Whether its result is to be written; otherwise it is only somebody's neighbour.
     pub wanted: bool,
-    /// Of its files; 0 until [`Plan::measure_inputs`].
-    pub stored_bytes: u64,
-    /// What decoding it takes; nothing until [`Plan::measure_inputs`].
-    pub decoding: Decoding,
+    /// What is known of it without its pixels; nothing until [`Plan::measure_inputs`].
+    pub facts: Facts,
 }
 
 impl Task {
@@ -160,13 +159,12 @@ impl Plan {
         Ok(self)
     }
 
-    /// Sizes of all files to read, and what decoding them takes, from listings and descriptions only;
-    /// once and in parallel: storage may be slow to tell them.
-    pub fn measure_inputs(&mut self) {
+    /// Sizes of all files to read, and what decoding them takes, from listings and descriptions only, or from the
+    /// store's index in the cache; once and in parallel: storage may be slow to tell them.
+    pub fn measure_inputs(&mut self, cache: &Cache) {
         self.projections.par_iter_mut().flat_map(|projection| &mut projection.tasks).for_each(|task| {
             let Some(group) = task.group.as_deref() else { return };
-            task.stored_bytes = store::stored_bytes(group);
-            task.decoding = store::decoding(group, task.listed.shape);
+            task.facts = Facts::of(group, task.listed.shape, cache);
         });
     }
 
@@ -192,7 +190,7 @@ impl Projection {
     fn new(layout: Layout, input: &std::path::Path, cells: Vec<ListedCell>) -> Self {
         let task = |listed: ListedCell| {
             let group = store::find_cell(input, &listed.cell);
-            Task { listed, group, wanted: true, stored_bytes: 0, decoding: Decoding::default() }
+            Task { listed, group, wanted: true, facts: Facts::default() }
         };
         let tasks: Vec<Task> = cells.into_par_iter().map(task).collect();
         let row_length = |y: u8| tasks.iter().filter(|task| task.id().y == y).count();

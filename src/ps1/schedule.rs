@@ -84,8 +84,7 @@ mod tests {
             listed: ListedCell { cell: Skycell::parse(&id.to_string(), None).unwrap(), shape },
             group: None,
             wanted: wanted(index),
-            stored_bytes: 0,
-            decoding: Default::default(),
+            facts: Default::default(),
         };
         let tasks = ids.iter().enumerate().map(task).collect();
         Projection { layout: Layout::new(shape, &ids).unwrap(), tasks, max_cells: 2, min_x: 0 }

@@ -6,11 +6,13 @@
 
 mod array;
 mod cell;
+mod index;
 mod stamp;
 
 pub use array::StoredArray;
 pub use cell::{ChunkHashes, RawChunks, StoredCell};
-pub use stamp::{bytes_below, stamp, stored_bytes};
+pub use index::Facts;
+pub use stamp::{bytes_below, stamp};
 
 use super::combine::Decoding;
 use crate::error::Result;
@@ -99,7 +101,7 @@ impl Part {
 }
 
 /// The arrays that a skycell lacks: bands, and masks of bands.
-pub fn missing_arrays(group: &Path) -> (Vec<Band>, Vec<Band>) {
+fn missing_arrays(group: &Path) -> (Vec<Band>, Vec<Band>) {
     let is_there = |part: &Part| ["zarr.json", ".zarray"].iter().any(|name| part.dir(group).join(name).is_file());
     let missing = |of_masks: bool| {
         let absent = Part::ALL.iter().filter(|part| part.is_mask == of_masks && !is_there(part));
@@ -115,7 +117,7 @@ pub fn content(group: &Path, shape: (usize, usize), still_wanted: &dyn Fn() -> R
 
 /// What decoding a skycell takes, from the descriptions of its arrays alone; one that cannot be
 /// understood takes nothing, as it will be refused.
-pub fn decoding(group: &Path, shape: (usize, usize)) -> Decoding {
+fn decoding(group: &Path, shape: (usize, usize)) -> Decoding {
     let described: Vec<StoredArray> =
         Part::ALL.par_iter().filter_map(|part| array::described(group, *part, shape)).collect();
     let (masks, images): (Vec<_>, Vec<_>) = described.iter().partition(|array| array.part.is_mask);

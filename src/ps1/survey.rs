@@ -119,7 +119,7 @@ fn look(options: &Options) -> Result<Survey> {
         }
     }
     plan.drop_unneeded(options);
-    plan.measure_inputs();
+    plan.measure_inputs(&options.cache);
     let mut missing = Vec::new();
     for projection in &plan.projections {
         let counts = found.entry(number(projection)).or_default();
@@ -194,12 +194,11 @@ fn add_inputs(
     to_read_for_check: &HashSet<SkycellId>,
     missing: &mut Vec<MissingInputs>,
 ) {
-    let lacks = |task: &Task| task.group.as_deref().map(store::missing_arrays).unwrap_or_default();
-    let missing_arrays: Vec<_> = projection.tasks.par_iter().map(lacks).collect();
-    for (task, (bands, masks)) in projection.tasks.iter().zip(missing_arrays) {
-        counts.bytes_to_read += task.stored_bytes;
+    for task in &projection.tasks {
+        let store::Facts { stored_bytes, missing_bands: bands, missing_masks: masks, .. } = &task.facts;
+        counts.bytes_to_read += stored_bytes;
         if to_read_for_check.contains(&task.id()) {
-            counts.bytes_to_check += task.stored_bytes;
+            counts.bytes_to_check += stored_bytes;
         }
         if task.wanted {
             counts.bytes_to_write += task.combined_bytes();
@@ -208,7 +207,7 @@ fn add_inputs(
         counts.not_in_store += usize::from(task.wanted && !in_store);
         counts.without_bands += usize::from(task.wanted && !bands.is_empty());
         if !in_store || !bands.is_empty() || !masks.is_empty() {
-            let names = |bands: Vec<crate::skycell::Band>| bands.iter().map(|band| band.name().to_owned()).collect();
+            let names = |bands: &[crate::skycell::Band]| bands.iter().map(|band| band.name().to_owned()).collect();
             let name = task.listed.cell.name.clone();
             missing.push(MissingInputs { name, in_store, bands: names(bands), masks: names(masks) });
         }

@@ -111,7 +111,7 @@ impl Reader {
         }
         let Some(buffer) = clock.time(Spent::WaitingForOutput, || self.buffer()) else { return false };
         let task = &shared.tasks[cell.index];
-        clock.about(&task.listed.cell.name, task.decoding.stored_bytes);
+        clock.about(&task.listed.cell.name, task.facts.decoding.stored_bytes);
         let (raw, read) = clock.time(Spent::Busy, || shared.read(&cell, tile, buffer));
         if !shared.leave(cell.index) {
             return false;

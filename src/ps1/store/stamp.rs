@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 const STAMP_VERSION: &[u8] = b"2";
 
 /// Files younger than this may change again within one tick of the clock.
-const RACY: Duration = Duration::from_secs(2);
+pub const RACY: Duration = Duration::from_secs(2);
 
 /// The stamp of one array, or of the group's own files; `None` while it cannot be trusted.
 pub type PartStamp = Option<blake3::Hash>;
