@@ -224,6 +224,55 @@ fn entries_are_listed_checked_and_removed() {
 }
 
 #[test]
+fn what_was_made_from_a_file_is_forgotten_by_its_pixels_too() {
+    let env = TestEnv::new(1);
+    let mut image = image::read(env.path("tile0.fits").to_str().unwrap()).unwrap();
+    image.header.set("OBSERVER", "another", "").unwrap();
+    image::write(&env.path("other.fits"), &image, false).unwrap();
+    env.grow_old();
+    assert_eq!(env.lookups(&["tile0.fits", "other.fits", "--threads", "1"]), ["miss", "hit"]);
+    env.json(&["cache", "invalidate", "--derived-from", "other.fits"]);
+    assert_eq!(env.lookups(&["other.fits"]), ["miss"]);
+}
+
+/// The disk of the cache holds `size`, and `script` runs where it is; `None` where this user may mount nothing.
+#[cfg(target_os = "linux")]
+fn on_small_disk(env: &TestEnv, size: &str, script: &str) -> Option<Output> {
+    fs::create_dir_all(env.cache()).unwrap();
+    let mount = format!("mount -t tmpfs -o mode=700,size={size} tmpfs cache");
+    let in_namespace = |script: &str| {
+        let mut command = Command::new("unshare");
+        command.args(["-rm", "sh", "-c", script]).current_dir(env.folder.path());
+        command.env("SKYCACHE_CACHE_DIR", "cache").env("PROGRAM", env!("CARGO_BIN_EXE_skycache-gpu"));
+        command.output()
+    };
+    if !in_namespace(&mount).is_ok_and(|output| output.status.success()) {
+        eprintln!("skipped: a file system cannot be mounted here");
+        return None;
+    }
+    Some(in_namespace(&format!("{mount} && {script}")).unwrap())
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_is_one_warning_and_what_is_there_stays() {
+    let env = TestEnv::new(2);
+    let script = "$PROGRAM stats tile0.fits > first && { head -c 9M /dev/zero > cache/fill; } 2> no_space;
+        $PROGRAM stats tile0.fits tile1.fits > full 2> warnings && rm cache/fill &&
+        $PROGRAM stats tile0.fits --json > after && $PROGRAM cache verify";
+    let Some(done) = on_small_disk(&env, "3M", script) else { return };
+    assert!(done.status.success(), "{done:?}");
+    let read = |name: &str| fs::read_to_string(env.path(name)).unwrap();
+    assert!(!read("no_space").is_empty(), "the disk was to be full");
+    let expected = env.command(&["stats", "tile0.fits", "tile1.fits", "--no-cache"]).output().unwrap();
+    assert_eq!(read("full"), String::from_utf8(expected.stdout).unwrap());
+    assert!(read("warnings").matches("warning:").count() == 1 && read("warnings").contains("space"), "{done:?}");
+    let after: Value = serde_json::from_str(&read("after")).unwrap();
+    assert_eq!(after["tiles"][0]["cache"], "hit");
+    assert!(String::from_utf8_lossy(&done.stdout).contains(" 0 are damaged"), "{done:?}");
+}
+
+#[test]
 fn a_cache_that_cannot_be_used_is_one_warning() {
     let env = TestEnv::new(2);
     let expected = env.numbers(&["tile0.fits", "tile1.fits", "--no-cache"]);

@@ -94,12 +94,12 @@ impl Cache {
     /// # Errors
     /// If the store cannot be read or written.
     pub fn remove(&self, selection: &Selection) -> Result<(u64, u64)> {
-        let all = self.list(&Selection::All)?;
         let bytes_of = |records: &[(Kind, Key, Record)]| records.iter().map(|(_, _, record)| record.bytes).sum::<u64>();
-        let all_bytes = bytes_of(&all);
-        let chosen = self.list(selection)?;
-        let bytes = bytes_of(&chosen);
+        let mut chosen = self.contents()?.records;
+        let all_bytes = bytes_of(&chosen);
         let now = now_s();
+        chosen.retain(|(kind, key, record)| selection.takes(*kind, key, record, now));
+        let bytes = bytes_of(&chosen);
         let mut counters = Counters::default();
         for (kind, _, record) in &chosen {
             if policy::is_expired(record, now) {

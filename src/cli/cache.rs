@@ -4,8 +4,9 @@ use super::args::Common;
 use super::exit::Exit;
 use super::report;
 use super::settings::Explained;
-use crate::cache::{Cache, Counts, Key, Kind, KindOverview, Overview, Record, Selection};
+use crate::cache::{Cache, ContentHash, Counts, Key, Kind, KindOverview, Overview, Record, Selection};
 use crate::error::{Error, ErrorKind, Result};
+use crate::image;
 use crate::units::ByteSize;
 use clap::Subcommand;
 use serde_json::{Value, json};
@@ -150,7 +151,7 @@ fn selections(
 ) -> Result<Vec<Selection>> {
     let mut selections: Vec<Selection> = kind.map(Selection::Kind).into_iter().collect();
     if let Some(path) = derived_from {
-        selections.push(Selection::DerivedFrom(crate::cache::ContentHash::of_path(path)?));
+        selections.extend(of_content(path)?);
     }
     for target in targets {
         let path = Path::new(target);
@@ -165,10 +166,18 @@ fn selections(
         selections.push(Selection::Label(label.display().to_string()));
         // A file that is gone is still known by its name.
         if path.exists() {
-            selections.push(Selection::DerivedFrom(crate::cache::ContentHash::of_path(path)?));
+            selections.extend(of_content(path)?);
         }
     }
     Ok(selections)
+}
+
+/// What was made from a file: from its bytes, or from the pixels of its planes, which other files may have too.
+fn of_content(path: &Path) -> Result<Vec<Selection>> {
+    let mut contents = vec![ContentHash::of_path(path)?];
+    let planes = (0..).map_while(|plane| image::read_plane(path.to_str()?, plane).ok());
+    contents.extend(planes.map(|(image, _)| ContentHash::of_pixels(image.pixels.view())));
+    Ok(contents.into_iter().map(Selection::DerivedFrom).collect())
 }
 
 fn remove(cache: &Cache, selections: &[Selection], json: bool) -> Result<()> {

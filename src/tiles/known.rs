@@ -156,7 +156,7 @@ impl<T: Numbers> Sought<T> {
             None => T::measure(measurer, pixels.view(), self.parameters)?,
         };
         let label = std::path::absolute(&self.file).unwrap_or_else(|_| self.file.clone()).display().to_string();
-        let inputs = [self.content.hash];
+        let inputs = [self.content.hash, pixel_hash];
         let origin = Origin { inputs: &inputs, label: &label, took: started.elapsed(), is_negative: false };
         if same_pixels.lookup == Lookup::Hit {
             let saved = same_pixels.saved.saturating_sub(started.elapsed());
