@@ -4,7 +4,7 @@
 .DEFAULT_GOAL := help
 # The steps share one package manager and one build folder.
 .NOTPARALLEL:
-.PHONY: help demo test build bench lint oracle compare install man clean-demo packages packages-oracle rocksdb soak
+.PHONY: help demo test build bench lint oracle compare install man clean-demo packages packages-oracle rocksdb soak fuzz
 
 # A shell that was open when Rust was installed does not have cargo on its PATH yet.
 export PATH := $(PATH):$(HOME)/.cargo/bin
@@ -45,6 +45,15 @@ oracle: packages-oracle build ## compare results with astropy, SciPy and zarr-py
 soak: packages rocksdb ## kill, damage and crowd the cache for a quarter of an hour
 	SKYCACHE_SOAK=40 PROPTEST_CASES=100000 $(CARGO) test --release $(CARGO_FLAGS) --test cache --test cache_store
 	PROPTEST_CASES=1000000 $(CARGO) test --release $(CARGO_FLAGS) --lib cache::entry image::header
+
+FUZZ_SECONDS ?= 300
+
+fuzz: packages ## look for bytes that break entries of the cache, and cards that break headers (ten minutes)
+	@command -v cargo-fuzz >/dev/null || $(CARGO) install cargo-fuzz --locked
+	@# Without a sanitizer the compiler need not be a nightly one.
+	cd fuzz && for target in entry header; do \
+		$(CARGO) fuzz run --sanitizer none $$target -- -max_total_time=$(FUZZ_SECONDS) || exit 1; \
+	done
 
 compare: packages-oracle build ## blur one plane with us, SciPy, astropy and OpenCV: time, memory, error, NaN (ten minutes)
 	sh oracle/peers.sh
