@@ -85,6 +85,8 @@ impl Assembled {
                     decoding: Default::default(),
                 })
                 .collect(),
+            sources: Vec::new(),
+            missing: Default::default(),
             max_cells: ids.iter().map(|id| row_length(id.y)).max().unwrap(),
             min_x: ids.iter().map(|id| id.x).min().unwrap(),
         }
