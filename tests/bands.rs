@@ -192,7 +192,7 @@ impl Cell {
             read.and_then(|()| combiner.decode(&combining, tile, &raw)).unwrap()
         };
         let pool = rayon::ThreadPoolBuilder::new().num_threads(n_threads).build().unwrap();
-        let tiles = pool.install(|| (0..combining.n_tiles()).into_par_iter().map(one).collect());
+        let tiles = pool.install(|| (0..combining.n_tiles()).into_par_iter().map(|tile| Some(one(tile))).collect());
         let combined = combining.finish(tiles);
         (combined.flux.to_array(), combined.mask.to_array())
     }

@@ -79,6 +79,8 @@ impl Assembled {
                 .iter()
                 .map(|id| Task { listed: listed(id), group: None, wanted: true, facts: Default::default() })
                 .collect(),
+            sources: Vec::new(),
+            missing: Default::default(),
             max_cells: ids.iter().map(|id| row_length(id.y)).max().unwrap(),
             min_x: ids.iter().map(|id| id.x).min().unwrap(),
         }

@@ -13,7 +13,7 @@ use skycache_gpu::compute::gaussian::Psf;
 use skycache_gpu::gpu::Gpu;
 use skycache_gpu::ps1::combine::Recipe;
 use skycache_gpu::ps1::output::Compression;
-use skycache_gpu::ps1::{self, Assembly, Backend, Detector, Event, Options, Progress, Report};
+use skycache_gpu::ps1::{self, Assembly, Backend, Detector, Event, Options, Padding, Progress, Report};
 use skycache_gpu::skycell::Weights;
 use skycache_gpu::units::SigmaPx;
 use std::collections::BTreeSet;
@@ -160,6 +160,7 @@ fn library_options(root: &TestRoot, gpu: &Arc<Gpu>, falls_back: bool) -> Options
         psf: Psf::new(SigmaPx::new(12.0).unwrap(), 94).unwrap(),
         recipe: Recipe { weights: Weights::default(), allow_missing_bands: false },
         assembly: Assembly::Canonical,
+        padding: Padding::Cross,
         projections_limit: None,
         projections: Vec::new(),
         output: None,

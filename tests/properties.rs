@@ -141,7 +141,7 @@ fn check_around(
     let (top, left) = (y0.saturating_sub(reach_px), x0.saturating_sub(reach_px));
     // A window knows its place in the whole projection; the image begins at the list's first cells.
     let begin = sky.layout().origin();
-    let (top_found, left_found) = (window.origin.0 as usize - begin.0, window.origin.1 as usize - begin.1);
+    let (top_found, left_found) = ((window.origin.0 - begin.0) as usize, (window.origin.1 - begin.1) as usize);
     if (top_found + window.y.start, left_found + window.x.start, window.y.len(), window.x.len()) != (y0, x0, ny, nx) {
         return Err(format!("{cell} lies at {window:?}"));
     }

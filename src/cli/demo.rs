@@ -14,7 +14,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::image::publish;
 use crate::ps1::combine::{self, Recipe};
 use crate::ps1::output::{Compression, Output};
-use crate::ps1::{self, Assembly, Report, store};
+use crate::ps1::{self, Assembly, Padding, Report, store};
 use crate::skycell::{Skycell, Weights};
 use crate::units::{ByteSize, SigmaPx};
 use ndarray::Array2;
@@ -109,6 +109,7 @@ impl Options {
             psf: Psf::new(SigmaPx::new(60.0)?, 470)?,
             recipe: Recipe { weights: Weights::default(), allow_missing_bands: false },
             assembly: Assembly::Canonical,
+            padding: Padding::Cross,
             projections_limit: None,
             projections: Vec::new(),
             output: None,

@@ -33,6 +33,15 @@ fn print(survey: &Survey) {
         report::line(&format!("missing: {}: {}", missing.name, lacks(missing)));
     }
     let totals = &survey.totals;
+    if totals.neighbours > 0 || !survey.missing_neighbours.is_empty() {
+        report::line(&format!(
+            "padding: {} skycells are read only because the PSF sees them from others, {} of what is to read; {} that \
+             the list names are not in the store",
+            totals.neighbours,
+            ByteSize(totals.bytes_of_neighbours),
+            survey.missing_neighbours.len()
+        ));
+    }
     if totals.to_check > 0 {
         report::line(&format!(
             "to check: the files of {} finished cells or their neighbours are not known from an earlier run; up to {} \

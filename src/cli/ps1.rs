@@ -11,7 +11,7 @@ use crate::error::{Error, ErrorKind};
 use crate::ps1::combine::Recipe;
 use crate::ps1::output::Compression;
 use crate::ps1::trace::{Sampler, Trace};
-use crate::ps1::{self, Assembly, Detector, Progress, Report, ShardChoice};
+use crate::ps1::{self, Assembly, Detector, Padding, Progress, Report, ShardChoice};
 use crate::skycell::Weights;
 use crate::units::SigmaPx;
 use clap::ValueEnum;
@@ -59,6 +59,9 @@ pub struct Options {
     /// How cells are put together
     #[arg(long, global = true, value_enum, default_value = "canonical")]
     pub assembly: AssemblyChoice,
+    /// What the PSF sees beyond the edge of a skycell [default: cross; same with --assembly legacy]
+    #[arg(long, global = true, value_enum)]
+    pub padding: Option<PaddingChoice>,
     /// Folder of the results [default: DATA_ROOT/convolved_results/sector_SSSS/camera_C/ccd_K]
     #[arg(short, long, global = true, value_name = "DIR")]
     pub output: Option<PathBuf>,
@@ -127,6 +130,27 @@ pub enum AssemblyChoice {
     Legacy,
 }
 
+/// What the PSF sees beyond the edge of a skycell.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum PaddingChoice {
+    /// Skycells of its own projection, and of neighbouring ones where those are in the store, resampled
+    Cross,
+    /// Skycells of its own projection
+    Same,
+    /// Nothing: each skycell is convolved alone
+    None,
+}
+
+impl From<PaddingChoice> for Padding {
+    fn from(choice: PaddingChoice) -> Self {
+        match choice {
+            PaddingChoice::Cross => Self::Cross,
+            PaddingChoice::Same => Self::Same,
+            PaddingChoice::None => Self::None,
+        }
+    }
+}
+
 impl Options {
     /// What clap cannot see: options before `ps1`, and those of a run before `plan`.
     fn refuse_nonsense(&self, common: &Common) -> crate::Result<()> {
@@ -159,15 +183,18 @@ impl Options {
             let what = format!("a gather time-out of {} s makes no sense", self.gather_timeout);
             Error::new(ErrorKind::Parameter, what).help("give a number of seconds above 0")
         })?;
+        let assembly = match self.assembly {
+            AssemblyChoice::Canonical => Assembly::Canonical,
+            AssemblyChoice::Legacy => Assembly::Legacy,
+        };
+        let default_padding = if assembly == Assembly::Legacy { Padding::Same } else { Padding::Cross };
         let mut options = ps1::Options {
             data_root: self.data_root.clone(),
             detector: Detector { sector: 0, camera: 0, ccd: 0 },
             psf,
             recipe: Recipe { weights: Weights::default(), allow_missing_bands: self.allow_missing_bands },
-            assembly: match self.assembly {
-                AssemblyChoice::Canonical => Assembly::Canonical,
-                AssemblyChoice::Legacy => Assembly::Legacy,
-            },
+            assembly,
+            padding: self.padding.map_or(default_padding, Padding::from),
             projections_limit: self.projections_limit.map(NonZeroUsize::get),
             projections: self.projections.clone(),
             output: self.output.clone(),

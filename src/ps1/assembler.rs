@@ -10,7 +10,9 @@ use super::combine::TiledPlane;
 use super::gather::Gatherer;
 use super::legacy::LegacyRows;
 use super::making::{Context, Facts, Making};
-use super::output::{Output, Part, StagedCell};
+use super::output::{NeighbourEntry, Output, Part, StagedCell};
+use super::padding::loads::{PadLoad, What};
+use super::padding::resample;
 use super::plan::{Plan, Projection, Task};
 use super::progress::{Event, Progress, Spent};
 use super::reader::{Arrival, Readers};
@@ -35,17 +37,30 @@ pub struct Stages<'a> {
     pub progress: &'a Progress,
 }
 
+/// What a run finds out besides the cells it makes, however it ends.
+#[derive(Debug, Default)]
+pub struct Findings {
+    /// Each once, also if it was read several times.
+    pub rejected: Vec<Rejected>,
+    /// Cells that were read only because the PSF sees them from others.
+    pub neighbours: Vec<NeighbourEntry>,
+    /// Pixels of pads that were filled.
+    pub n_pad_px: u64,
+    /// Names of those that failed as they were read.
+    failed: HashSet<String>,
+}
+
 /// Assembles all projections. A graphics card is given patches of at most `patch_px` pixels.
 ///
 /// # Errors
 /// [`ErrorKind::Interrupted`] after a signal, or when the saver has given up; those of a graphics card
-/// that fails where the CPU must not go on. A cell that fails is added to `rejected`.
+/// that fails where the CPU must not go on. A cell that fails is added to what is rejected.
 pub fn run(
     options: &Options,
     plan: &Plan,
     patch_px: usize,
     stages: Stages,
-    rejected: &mut Vec<Rejected>,
+    findings: &mut Findings,
 ) -> Result<()> {
     let Stages { readers, progress, .. } = stages;
     let gaussian = Gaussian::new(options.psf);
@@ -54,14 +69,18 @@ pub fn run(
     let mut first_index = 0;
     for projection in &plan.projections {
         let mut assembler = Assembler::new(options, projection, &gaussian, &mut card, stages)?;
-        for index in 0..projection.tasks.len() {
+        let loads = projection.loads(options.psf.radius_px());
+        for (index, load) in loads.iter().enumerate() {
             let arrival = gatherer.gather(first_index + index)?;
-            assembler.accept(index, arrival, rejected)?;
-            if assembler.ends_row(index) {
-                assembler.end_row(index)?;
+            match &load.what {
+                What::Cell(task) => assembler.accept(*task, arrival, findings)?,
+                What::Pads(pads) => assembler.pad(pads, arrival, findings),
+            }
+            if let Some(last) = load.ends_row {
+                assembler.end_row(last)?;
             }
         }
-        first_index += projection.tasks.len();
+        first_index += loads.len();
     }
     Ok(())
 }
@@ -101,6 +120,8 @@ struct Assembler<'a, 'c> {
     /// By task, as far as they came.
     contents: resume::Contents,
     placed: Vec<bool>,
+    /// By source of pads, whether it was there.
+    padded: Vec<bool>,
     /// By task; `None` for cells that failed, are not wanted, or are done.
     making: Vec<Option<Making>>,
 }
@@ -127,6 +148,7 @@ impl<'a, 'c> Assembler<'a, 'c> {
         let data = Encoder::new(shape, f32::NAN, options.compression.of_images())?;
         let mask = Encoder::new(shape, 0, options.compression.of_masks())?;
         let (contents, placed, making) = (Vec::new(), Vec::new(), Vec::new());
+        let padded = vec![false; projection.sources.len()];
         Ok(Self {
             options,
             projection,
@@ -141,6 +163,7 @@ impl<'a, 'c> Assembler<'a, 'c> {
             mask,
             contents,
             placed,
+            padded,
             making,
         })
     }
@@ -149,13 +172,12 @@ impl<'a, 'c> Assembler<'a, 'c> {
         self.projection.tasks[index].id()
     }
 
-    fn ends_row(&self, index: usize) -> bool {
-        self.projection.tasks.get(index + 1).is_none_or(|next| next.id().y != self.id(index).y)
-    }
-
     /// Places a cell and encodes its mask, or notes that it failed.
-    fn accept(&mut self, index: usize, arrival: Arrival, rejected: &mut Vec<Rejected>) -> Result<()> {
+    fn accept(&mut self, index: usize, arrival: Arrival, findings: &mut Findings) -> Result<()> {
         let task = &self.projection.tasks[index];
+        if !task.wanted {
+            findings.note_neighbour(task, &arrival);
+        }
         self.contents.push((task.id(), arrival.hash));
         let outcome = arrival.outcome.and_then(|combined| self.refuse_without_room(task).map(|()| combined));
         self.placed.push(outcome.is_ok());
@@ -163,10 +185,7 @@ impl<'a, 'c> Assembler<'a, 'c> {
             Ok(combined) => combined,
             Err(error) => {
                 self.making.push(None);
-                self.progress.cells_rejected.fetch_add(1, Relaxed);
-                let refused = Rejected::new(&task.listed.cell.name, &error);
-                self.progress.tell(Event::Rejected(&refused));
-                rejected.push(refused);
+                findings.reject(task, &error, self.progress);
                 return Ok(());
             }
         };
@@ -193,6 +212,36 @@ impl<'a, 'c> Assembler<'a, 'c> {
         self.making.push(making);
         self.readers.recycle(combined.flux, combined.mask);
         Ok(())
+    }
+
+    /// Fills pads from a cell of another projection, or notes that it failed.
+    fn pad(&mut self, load: &PadLoad, arrival: Arrival, findings: &mut Findings) {
+        let Self { projection, progress, .. } = *self;
+        let task = &projection.sources[load.source].task;
+        if load.extent.with_identity {
+            findings.note_neighbour(task, &arrival);
+            self.contents.push((task.id(), arrival.hash));
+            self.padded[load.source] = arrival.outcome.is_ok();
+        }
+        match arrival.outcome {
+            // What could not be read once is not read in part: that would be another result.
+            Ok(combined) => {
+                let Rows::Canonical { window, schedule } = &mut self.rows else { return };
+                if self.padded[load.source] {
+                    progress.assembler.about(&task.listed.cell.name, task.combined_bytes());
+                    progress.assembler.add_bytes_in(task.combined_bytes());
+                    findings.n_pad_px += progress.assembler.time(Spent::Busy, || {
+                        window.extend_to(schedule.step_after(self.placed.len() - 1).map_or(0, |step| step.held_to));
+                        resample::fill(window, projection, load, &combined.flux)
+                    });
+                }
+                self.readers.recycle(combined.flux, combined.mask);
+            }
+            Err(error) => {
+                self.padded[load.source] = false;
+                findings.reject(task, &error, progress);
+            }
+        }
     }
 
     /// The predecessor drops cells beyond the width of its rows.
@@ -342,8 +391,8 @@ impl<'a, 'c> Assembler<'a, 'c> {
     }
 
     fn context(&self) -> Context<'_> {
-        let Self { options, projection, contents, placed, .. } = self;
-        Context { options, projection, contents, placed }
+        let Self { options, projection, contents, placed, padded, .. } = self;
+        Context { options, projection, contents, placed, padded }
     }
 
     /// Counts a row once none of its cells is in the making.
@@ -352,5 +401,27 @@ impl<'a, 'c> Assembler<'a, 'c> {
         if !(0..self.making.len()).any(is_open) {
             self.progress.rows_done.fetch_add(1, Relaxed);
         }
+    }
+}
+
+impl Findings {
+    fn note_neighbour(&mut self, task: &Task, arrival: &Arrival) {
+        let name = task.listed.cell.name.clone();
+        self.neighbours.push(NeighbourEntry {
+            name,
+            inputs_hash: arrival.hash.clone(),
+            inputs_stamp: arrival.stamp.clone(),
+        });
+    }
+
+    fn reject(&mut self, task: &Task, error: &Error, progress: &Progress) {
+        let name = &task.listed.cell.name;
+        if !self.failed.insert(name.clone()) {
+            return;
+        }
+        progress.cells_rejected.fetch_add(1, Relaxed);
+        let refused = Rejected::new(name, error);
+        progress.tell(Event::Rejected(&refused));
+        self.rejected.push(refused);
     }
 }

@@ -61,6 +61,7 @@ impl CanonicalWindow {
         let (y0, x0) = self.layout.position(cell);
         let (ny, nx) = self.layout.cell_shape;
         self.begin_row(cell.y);
+        self.row_end = y0 + ny;
         self.extend_to(y0 + ny);
         // The cell to the left gives up its last columns now, all of which this one covers.
         let left = x0.checked_sub(self.layout.stride().1);
@@ -128,8 +129,8 @@ impl CanonicalWindow {
         }
     }
 
-    fn extend_to(&mut self, end_row: usize) {
-        self.row_end = end_row;
+    /// Holds the image's rows below `end_row`, NaN where nobody has written.
+    pub fn extend_to(&mut self, end_row: usize) {
         let needed = end_row.saturating_sub(self.first_row) * self.width;
         let missing = needed.saturating_sub(self.pixels.len());
         self.pixels.par_extend(rayon::iter::repeat_n(f32::NAN, missing));
@@ -139,8 +140,18 @@ impl CanonicalWindow {
     pub fn plane(&self) -> Plane<'_> {
         let shape = (self.pixels.len() / self.width, self.width);
         let pixels = ArrayView2::from_shape(shape, &self.pixels).expect("the window is whole rows");
-        let (y, x) = self.layout.origin();
-        Plane { pixels, first_row: self.first_row, origin: (y as i64, x as i64) }
+        Plane { pixels, first_row: self.first_row, origin: self.layout.origin() }
+    }
+
+    /// Writes what is finite of `pixels`, whose first one lies at row and column `(y, x)` of the image. That is sky
+    /// which no cell of the projection covers; rows that were given up or are not held yet are left out.
+    pub fn fill(&mut self, (y, x): (usize, usize), pixels: ArrayView2<f32>) {
+        let held = self.first_row..self.first_row + self.pixels.len() / self.width;
+        for (row, from) in (y..).zip(pixels.rows()).filter(|(row, _)| held.contains(row)) {
+            let start = (row - self.first_row) * self.width + x;
+            let to = &mut self.pixels[start..start + from.len()];
+            to.iter_mut().zip(from).filter(|(_, from)| from.is_finite()).for_each(|(to, from)| *to = *from);
+        }
     }
 
     /// Gives up the image's rows below `row`.

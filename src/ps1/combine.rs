@@ -14,6 +14,7 @@ use ndarray::Array2;
 use plane::Pool;
 pub use plane::TiledPlane;
 use serde::{Deserialize, Serialize};
+use std::ops::Range;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use tiles::{Tile, Tiling};
@@ -94,7 +95,7 @@ pub fn load(
     let mut tiles = Vec::with_capacity(combining.n_tiles());
     for tile in 0..combining.n_tiles() {
         let (raw, read) = stored.read_chunks(combining.chunks(&stored, tile), buffer, still_wanted);
-        tiles.push(read.and_then(|()| combiner.decode(&combining, tile, &raw))?);
+        tiles.push(Some(read.and_then(|()| combiner.decode(&combining, tile, &raw))?));
         buffer = raw.buffer;
     }
     Ok(combining.finish(tiles))
@@ -119,13 +120,24 @@ impl Combining {
         tile >= self.n_image_tiles
     }
 
-    /// The cell, of all its tiles in order.
-    pub fn finish(&self, decoded: Vec<Pixels>) -> Combined {
+    /// The tiles of the images that hold a pixel of one of these rows and columns.
+    pub fn image_tiles_in(&self, boxes: &[[Range<usize>; 2]]) -> Vec<usize> {
+        let overlap = |a: &Range<usize>, start: usize, length: usize| a.start < start + length && start < a.end;
+        let holds_one = |tile: &usize| {
+            let Tile { origin, shape, .. } = &self.tiles[*tile];
+            boxes.iter().any(|[rows, columns]| overlap(rows, origin.0, shape.0) && overlap(columns, origin.1, shape.1))
+        };
+        (0..self.n_image_tiles).filter(holds_one).collect()
+    }
+
+    /// The cell, of its tiles in order; those that are not there are missing in its planes.
+    pub fn finish(&self, decoded: Vec<Option<Pixels>>) -> Combined {
         let (mut flux, mut mask) = (Vec::new(), Vec::new());
         for (tile, pixels) in self.tiles.iter().zip(decoded) {
             match pixels {
-                Pixels::Flux(pixels) => flux.push((tile.origin, pixels)),
-                Pixels::Mask(bits) => mask.push((tile.origin, bits)),
+                Some(Pixels::Flux(pixels)) => flux.push((tile.origin, pixels)),
+                Some(Pixels::Mask(bits)) => mask.push((tile.origin, bits)),
+                None => {}
             }
         }
         Combined {

@@ -3,7 +3,7 @@
 //! The cache does not hold their pixels, which would be as many again: it knows where a finished cell lies. Such a cell
 //! is copied, and its pixels are compared with the hashes of its record before it gets its name.
 
-use super::output::{CellRecord, Output, StagedCopy};
+use super::output::{CellRecord, NeighbourEntry, Output, StagedCopy};
 use super::plan::{Plan, Projection, Task};
 use super::resume;
 use super::store::{self, ContentHash, Stamp};
@@ -42,7 +42,7 @@ pub fn inputs(cache: &Cache, projection: &Projection, noted: &KnownInputs) -> Kn
         };
         Some((name.clone(), (stamp, hash)))
     };
-    projection.tasks.par_iter().filter_map(look).collect()
+    projection.inputs().collect::<Vec<_>>().into_par_iter().filter_map(look).collect()
 }
 
 /// Copies the wanted cells of a projection that lie finished elsewhere; gives their records by task. `known` is what
@@ -63,12 +63,12 @@ pub fn restore(
         Some(_) => known.get(&task.listed.cell.name).map(|(_, hash)| hash.clone()),
     };
     let contents: Vec<(SkycellId, ContentHash)> =
-        projection.tasks.iter().filter_map(|task| Some((task.id(), content(task)?))).collect();
+        projection.inputs().filter_map(|task| Some((task.id(), content(task)?))).collect();
     let is_known = |id: SkycellId| contents.iter().any(|(known, _)| *known == id);
     let one = |task: &Task| {
         let influences = |other: &&Task| resume::influences(options, projection, task.id(), other.id());
         let Some((stamp, _)) = known.get(&task.listed.cell.name) else { return Ok(None) };
-        if !task.wanted || !projection.tasks.iter().filter(influences).all(|other| is_known(other.id())) {
+        if !task.wanted || !projection.inputs().filter(influences).all(|other| is_known(other.id())) {
             return Ok(None);
         }
         let recipe = resume::recipe(options, projection, task.id(), &contents, backend);
@@ -119,8 +119,14 @@ fn copy(from: &Output, to: &Output, name: &str, recipe: &str) -> Result<Option<C
     Ok(Some(record))
 }
 
-/// Notes where finished cells lie, and what their inputs hold.
-pub fn note(options: &Options, output: &Output, done: &[(CellRecord, Stamp)], took: Duration) {
+/// Notes where finished cells lie, and what their inputs and those of `neighbours` hold.
+pub fn note(
+    options: &Options,
+    output: &Output,
+    done: &[(CellRecord, Stamp)],
+    neighbours: &[NeighbourEntry],
+    took: Duration,
+) {
     let Ok(folder) = std::path::absolute(output.folder()) else { return };
     let Some(folder) = folder.to_str() else { return };
     let took = took / u32::try_from(done.len().max(1)).unwrap_or(u32::MAX);
@@ -130,6 +136,12 @@ pub fn note(options: &Options, output: &Output, done: &[(CellRecord, Stamp)], to
         options.cache.put(Kind::Skycell, &key_of_cell(options, &record.recipe), &folder, &origin, None);
         if let Some(stamp) = stamp {
             options.cache.put(Kind::Fingerprint, &key_of_inputs(stamp), &record.inputs_hash.0, &origin, None);
+        }
+    }
+    for NeighbourEntry { name, inputs_hash, inputs_stamp } in neighbours {
+        if let Some(stamp) = inputs_stamp {
+            let origin = Origin { label: name, took, ..Origin::default() };
+            options.cache.put(Kind::Fingerprint, &key_of_inputs(stamp), &inputs_hash.0, &origin, None);
         }
     }
     options.cache.flush();

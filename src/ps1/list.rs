@@ -27,10 +27,24 @@ pub struct ListedCell {
 #[derive(Clone, Debug, Default)]
 pub struct List {
     pub projections: Vec<(u32, Vec<ListedCell>)>,
+    /// By cell: the neighbours of any projection that its pads come from, as the mapping step names them.
+    pub pads: BTreeMap<SkycellId, Vec<Skycell>>,
     pub rejected: Vec<Rejected>,
 }
 
 const COLUMNS: [&str; 6] = ["projection", "NAME", "x", "y", "NAXIS1", "NAXIS2"];
+
+/// Columns that may be there: neighbours of a cell, two of them with a `/` between.
+const PAD_COLUMNS: [&str; 8] = [
+    "pad_skycell_top",
+    "pad_skycell_right",
+    "pad_skycell_top_right",
+    "pad_skycell_bottom",
+    "pad_skycell_left",
+    "pad_skycell_bottom_left",
+    "pad_skycell_bottom_right",
+    "pad_skycell_top_left",
+];
 
 impl Detector {
     /// `sector_0020/camera_3/ccd_3`, the folders used on both sides.
@@ -143,6 +157,8 @@ impl List {
         }
         let columns = COLUMNS.map(|name| column(name).expect("missing columns were refused above"));
 
+        let pad_columns: Vec<usize> = PAD_COLUMNS.into_iter().filter_map(column).collect();
+
         let mut list = Self::default();
         let mut seen = BTreeSet::new();
         let mut by_projection: BTreeMap<String, (u32, Vec<ListedCell>)> = BTreeMap::new();
@@ -165,6 +181,10 @@ impl List {
             match parse_line(&fields.each_ref().map(String::as_str)) {
                 Ok(cell) if seen.insert(cell.cell.id) => {
                     let number = cell.cell.id.projection;
+                    let pads: Vec<Skycell> = pad_columns.iter().flat_map(|index| pad_cells(&field(*index))).collect();
+                    if !pads.is_empty() {
+                        list.pads.insert(cell.cell.id, pads);
+                    }
                     by_projection.entry(number.to_string()).or_insert((number, Vec::new())).1.push(cell);
                 }
                 Ok(cell) => {
@@ -221,6 +241,11 @@ impl List {
     }
 }
 
+/// The skycells that a pad column names; empty fields and words such as `None` name none.
+fn pad_cells(field: &str) -> Vec<Skycell> {
+    field.split('/').filter_map(|name| Skycell::parse(name, None).ok()).collect()
+}
+
 /// One line's cell, or its name and why it is refused.
 fn parse_line([projection, name, x, y, naxis1, naxis2]: &[&str; 6]) -> Result<ListedCell, (String, String)> {
     let number = |column: &str, text: &str| -> Result<u32, (String, String)> {
@@ -267,6 +292,22 @@ mod tests {
         assert_eq!(projections, [1000, 2556, 812]);
         assert_eq!(list.projections[1].1[0].cell.name, "skycell.2556.080");
         assert_eq!(list.projections[1].1[0].shape, (6350, 6365));
+    }
+
+    #[test]
+    fn pad_columns_name_neighbours_of_any_projection() {
+        let list = read(
+            "NAME,projection,x,y,NAXIS1,NAXIS2,pad_skycell_top,pad_skycell_left,pad_skycell_right\n\
+             skycell.2556.080,2556,0,8,6365,6350,skycell.2584.010/skycell.2584.011,None,\n\
+             skycell.2556.081,2556,1,8,6365,6350,nan,skycell.2556.080,rings.v3.skycell.0812.045\n\
+             skycell.2556.082,2556,2,8,6365,6350,,,\n",
+        )
+        .unwrap();
+        assert!(list.rejected.is_empty(), "{:?}", list.rejected);
+        let pads: Vec<Vec<&str>> =
+            list.pads.values().map(|pads| pads.iter().map(|pad| pad.name.as_str()).collect()).collect();
+        let expected = [["skycell.2584.010", "skycell.2584.011"], ["skycell.2556.080", "skycell.0812.045"]];
+        assert_eq!(pads, expected);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use super::backend::CPU;
 use super::output::{CellRecord, Finished, InputsMissing, Owned, RECORD_ATTRIBUTE, StagedCell};
+use super::padding::Source;
 use super::plan::Projection;
 use super::store::Stamp;
 use super::strips::{Made, hash_of_chunks};
@@ -38,6 +39,8 @@ pub struct Context<'a> {
     /// By task, as far as they came.
     pub contents: &'a resume::Contents,
     pub placed: &'a [bool],
+    /// By source of pads.
+    pub padded: &'a [bool],
 }
 
 impl Making {
@@ -85,17 +88,26 @@ impl Making {
     }
 
     fn record(&self, index: usize, context: &Context) -> CellRecord {
-        let Context { options, projection, contents, placed } = *context;
+        let Context { options, projection, contents, placed, padded } = *context;
         let (task, layout) = (&projection.tasks[index], &projection.layout);
         let id = task.id();
         let (owned_rows, owned_columns) = layout.owned(id);
-        let (origin, position) = (layout.origin(), layout.position(id));
+        let position = layout.grid_position(id);
         let names = |placed_is: bool| {
             let others = projection.tasks.iter().zip(placed).filter(|(other, was_placed)| {
                 **was_placed == placed_is && other.id() != id && resume::influences(options, projection, id, other.id())
             });
             others.map(|(other, _)| other.listed.cell.name.clone()).collect()
         };
+        let sources = projection.sources.iter().zip(padded).filter(|(source, _)| source.influenced.contains(&id));
+        let (pads_from, lost): (Vec<_>, Vec<_>) = sources.partition(|(_, was_there)| **was_there);
+        let name = |(source, _): (&Source, &bool)| source.task.listed.cell.name.clone();
+        let pads_from: Vec<String> = pads_from.into_iter().map(name).collect();
+        let mut pads_missing = projection.missing.get(&id).cloned().unwrap_or_default();
+        pads_missing.extend(lost.into_iter().map(name));
+        pads_missing.sort();
+        pads_missing.dedup();
+        let hash_of_own = contents.iter().find(|(cell, _)| *cell == id).map(|(_, hash)| hash.clone());
         let backend = self.backend(options);
         let band_names = |bands: &[Band]| bands.iter().map(|band| band.name().to_owned()).collect();
         CellRecord {
@@ -104,16 +116,18 @@ impl Making {
             x: id.x,
             y: id.y,
             shape: layout.cell_shape.into(),
-            position: [origin.0 + position.0, origin.1 + position.1],
+            position: position.into(),
             owned: Owned { y: [owned_rows.start, owned_rows.end], x: [owned_columns.start, owned_columns.end] },
             neighbours: names(true),
             inputs_missing: InputsMissing {
                 bands: band_names(&self.facts.bands_missing),
                 masks: band_names(&self.facts.masks_missing),
                 neighbours: names(false),
+                pads: pads_missing,
             },
+            pads_from,
             n_nan: self.n_nan,
-            inputs_hash: contents[index].1.clone(),
+            inputs_hash: hash_of_own.expect("a cell in the making came with its hash"),
             recipe: resume::recipe(options, projection, id, contents, &backend),
             backend,
             output_hash: hash_of_chunks(self.hashes.iter().flatten()),

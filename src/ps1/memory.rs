@@ -114,7 +114,7 @@ impl Plan {
 
     /// Bytes of the cells that may be in flight at once, combined, and of the largest of them.
     fn bytes_in_flight(&self) -> (u64, u64) {
-        let tasks = self.projections.iter().flat_map(|projection| &projection.tasks);
+        let tasks = self.projections.iter().flat_map(Projection::inputs);
         let mut cells: Vec<u64> = tasks.map(Task::combined_bytes).collect();
         cells.sort_by_key(|bytes| std::cmp::Reverse(*bytes));
         (cells.iter().take(CELLS_IN_FLIGHT).sum(), cells.first().copied().unwrap_or(0))
@@ -122,7 +122,7 @@ impl Plan {
 
     /// Bytes of `n_tiles` compressed tiles and of what `n_threads` threads decode them in.
     fn decoding_bytes(&self, n_tiles: usize, n_threads: usize) -> u64 {
-        let tasks = || self.projections.iter().flat_map(|projection| &projection.tasks).map(|task| task.facts.decoding);
+        let tasks = || self.projections.iter().flat_map(Projection::inputs).map(|task| task.facts.decoding);
         let at_once = |decoding: Decoding| (n_tiles as u64).min(CELLS_IN_FLIGHT as u64 * decoding.n_tiles);
         // Both keep the size of the largest tile they had.
         let stored = tasks().map(|decoding| at_once(decoding) * decoding.stored_bytes).max().unwrap_or(0);
@@ -156,8 +156,7 @@ impl Projection {
         let mut keep_from = schedule.keep_from;
         let mut most = 0;
         for step in schedule.steps {
-            let end_row = self.layout.position(self.tasks[step.after].id()).0 + self.layout.cell_shape.0;
-            most = most.max(end_row.saturating_sub(keep_from));
+            most = most.max(step.held_to.saturating_sub(keep_from));
             keep_from = step.keep_from;
         }
         most

@@ -25,6 +25,7 @@ pub mod list;
 pub mod making;
 pub mod memory;
 pub mod output;
+pub mod padding;
 mod patches;
 pub mod plan;
 pub mod progress;
@@ -40,6 +41,7 @@ pub mod trace;
 
 pub use backend::Backend;
 pub use list::{Detector, List, ListedCell};
+pub use padding::Padding;
 pub use progress::{Event, Progress};
 pub use shard::{Shard, ShardChoice};
 pub use survey::survey;
@@ -50,7 +52,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::skycell::PAD_PX;
 use crate::units::ByteSize;
 use backend::{CPU, CardFigures};
+use assembler::Findings;
 use output::{Compression, Output};
+use padding::PaddingFigures;
 use plan::Plan;
 use serde::Serialize;
 use serde_json::json;
@@ -89,6 +93,8 @@ pub struct Options {
     pub psf: Psf,
     pub recipe: combine::Recipe,
     pub assembly: Assembly,
+    /// Where the sky around cells comes from; legacy assembly has its own.
+    pub padding: Padding,
     /// Only the first so many projections of the list.
     pub projections_limit: Option<usize>,
     /// Only these projections; all if empty.
@@ -119,6 +125,10 @@ impl Options {
         if radius_px > PAD_PX {
             let what = format!("a PSF radius of {radius_px} px is larger than the {PAD_PX} px of sky around a skycell");
             return Err(Error::new(ErrorKind::Parameter, what).help(format!("give a --psf-radius of at most {PAD_PX}")));
+        }
+        if self.assembly == Assembly::Legacy && self.padding != Padding::Same {
+            let what = format!("legacy assembly has no --padding {}", self.padding.name());
+            return Err(Error::new(ErrorKind::Parameter, what).help("leave --padding out, or use --assembly canonical"));
         }
         if (radius_px as f64) < MIN_RADIUS_PER_SIGMA * sigma_px {
             let what = format!("a PSF of sigma {sigma_px} px does not fit a radius of {radius_px} px");
@@ -195,6 +205,7 @@ pub struct Report {
     pub peak_resident_bytes: u64,
     #[serde(flatten)]
     pub figures: figures::Figures,
+    pub padding: PaddingFigures,
     /// The part of the work that this run was asked for, if not all.
     pub shard: Option<Shard>,
     /// Cells that the run was asked for, finished or not; 0 if its shard is empty.
@@ -250,14 +261,17 @@ pub fn run(options: &Options, progress: &Arc<Progress>, rejected: &mut Vec<Rejec
     let saver = saver::Saver::start(output.clone(), Arc::clone(progress))?;
     let readers = reader::Readers::start(options, &plan, memory.tiles_in_flight, Arc::clone(progress))?;
     let stages = assembler::Stages { readers: &readers, output: &output, saver: &saver, progress };
-    let outcome = assembler::run(options, &plan, memory.patch_px, stages, rejected);
+    let mut findings = Findings::default();
+    let outcome = assembler::run(options, &plan, memory.patch_px, stages, &mut findings);
+    let Findings { rejected: failed, neighbours, n_pad_px, .. } = findings;
+    rejected.extend(failed);
     let peak_cell_bytes = readers.peak_bytes();
     drop(readers);
     let (mut done, saved) = saver.finish();
     let n_left = plan.n_left(&done, rejected);
     let n_restored = restored.len();
     done.extend(restored);
-    known::note(options, &output, &done, start.elapsed());
+    known::note(options, &output, &done, &neighbours, start.elapsed());
     let interrupted = crate::interrupt::signal().is_some();
 
     let seconds = start.elapsed().as_secs_f64();
@@ -285,6 +299,7 @@ pub fn run(options: &Options, progress: &Arc<Progress>, rejected: &mut Vec<Rejec
             cpu_before,
             card.as_ref().map_or(0.0, |card| card.traffic.wait_seconds),
         ),
+        padding: plan.padding_figures(options, &neighbours, n_pad_px),
         shard: options.shard,
         asked,
         backend: backend_of(options, progress),
@@ -300,6 +315,7 @@ pub fn run(options: &Options, progress: &Arc<Progress>, rejected: &mut Vec<Rejec
         "weights": options.recipe.weights,
         "allow_missing_bands": options.recipe.allow_missing_bands,
         "assembly": options.assembly.name(),
+        "padding": options.padding.name(),
         "threads": options.n_threads,
         "backend": report.backend,
         "adapter": report.gpu.as_ref().map(|card| &card.adapter),
@@ -307,7 +323,7 @@ pub fn run(options: &Options, progress: &Arc<Progress>, rejected: &mut Vec<Rejec
         "finished": jiff::Timestamp::now().to_string(),
         "report": report,
     });
-    let metadata = output.write_metadata(&run, &done, &report.rejected);
+    let metadata = output.write_metadata(&run, &done, &neighbours, &report.rejected);
     // What stopped the work comes first; without that, what stopped its record.
     match (outcome, saved) {
         (Ok(()), Ok(())) => metadata.map(|()| report),

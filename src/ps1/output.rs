@@ -36,6 +36,9 @@ pub struct CellRecord {
     pub neighbours: Vec<String>,
     /// What this cell had to be made without.
     pub inputs_missing: InputsMissing,
+    /// Skycells of other projections whose sky the convolution could see beyond this one, and were there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pads_from: Vec<String>,
     pub n_nan: usize,
     /// What convolved it: `cpu`, `gpu: ` and the adapter, or that and `, then cpu` if the card failed meanwhile.
     #[serde(default = "on_cpu")]
@@ -65,6 +68,9 @@ pub struct InputsMissing {
     pub masks: Vec<String>,
     /// Skycells whose pixels could have entered the convolution.
     pub neighbours: Vec<String>,
+    /// Skycells that the list names beside this one, or of other projections, and that pads could not come from.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pads: Vec<String>,
 }
 
 /// Ranges [first, one past the last].
@@ -253,6 +259,14 @@ struct CellEntry {
     inputs_stamp: Stamp,
 }
 
+/// One line of `neighbours` in the metadata: a skycell that was read only because the PSF sees it from others.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NeighbourEntry {
+    pub name: String,
+    pub inputs_hash: ContentHash,
+    pub inputs_stamp: Stamp,
+}
+
 impl Output {
     /// The output in a folder that may not be there yet; makes nothing.
     pub fn at(folder: &Path) -> Self {
@@ -326,15 +340,21 @@ impl Output {
 
     /// Contents known from earlier runs: name to stamp and hash of the inputs.
     pub fn known_inputs(&self) -> BTreeMap<String, (String, ContentHash)> {
-        let entries = self.entries().into_iter();
-        entries.filter_map(|entry| Some((entry.record.name, (entry.inputs_stamp?, entry.record.inputs_hash)))).collect()
+        let (cells, neighbours) = self.entries();
+        let neighbours = neighbours.into_iter().map(|entry| (entry.name, entry.inputs_stamp, entry.inputs_hash));
+        let cells = cells.into_iter().map(|entry| (entry.record.name, entry.inputs_stamp, entry.record.inputs_hash));
+        neighbours.chain(cells).filter_map(|(name, stamp, hash)| Some((name, (stamp?, hash)))).collect()
     }
 
-    fn entries(&self) -> Vec<CellEntry> {
+    /// The cells and the neighbours in the metadata file.
+    fn entries(&self) -> (Vec<CellEntry>, Vec<NeighbourEntry>) {
+        fn list<T: serde::de::DeserializeOwned>(json: &Value, name: &str) -> Vec<T> {
+            let entries = json.get(name).and_then(Value::as_array).cloned().unwrap_or_default();
+            entries.into_iter().filter_map(|entry| serde_json::from_value(entry).ok()).collect()
+        }
         let text = std::fs::read_to_string(self.metadata_path()).unwrap_or_default();
         let json: Value = serde_json::from_str(&text).unwrap_or_default();
-        let cells = json.get("cells").and_then(Value::as_array).cloned().unwrap_or_default();
-        cells.into_iter().filter_map(|cell| serde_json::from_value(cell).ok()).collect()
+        (list(&json, "cells"), list(&json, "neighbours"))
     }
 
     /// The records of all cells in the store, from the arrays themselves.
@@ -349,13 +369,20 @@ impl Output {
 
     /// Writes `cell_metadata.json`: the run, and all cells of the store that any run has made.
     /// Cells come from the arrays, so that neither a kill nor a run beside this one loses any;
-    /// the file itself only remembers the stamps.
+    /// the file itself only remembers the stamps, and the `neighbours`.
     ///
     /// # Errors
     /// [`ErrorKind::NoSpace`] or [`ErrorKind::Io`].
-    pub fn write_metadata(&self, run: &Value, done: &[(CellRecord, Stamp)], rejected: &[Rejected]) -> Result<()> {
+    pub fn write_metadata(
+        &self,
+        run: &Value,
+        done: &[(CellRecord, Stamp)],
+        neighbours: &[NeighbourEntry],
+        rejected: &[Rejected],
+    ) -> Result<()> {
         let _turn = self.take_turn();
-        let known = self.entries().into_iter().map(|entry| (entry.record, entry.inputs_stamp));
+        let (cells, known_neighbours) = self.entries();
+        let known = cells.into_iter().map(|entry| (entry.record, entry.inputs_stamp));
         let known = known.chain(done.iter().cloned());
         let mut stamps: BTreeMap<(String, ContentHash), Stamp> =
             known.map(|(record, stamp)| ((record.name, record.inputs_hash), stamp)).collect();
@@ -364,7 +391,14 @@ impl Output {
             CellEntry { record, inputs_stamp }
         };
         let cells: Vec<CellEntry> = self.records().into_iter().map(entry).collect();
-        let json = json!({"run": run, "cells": cells, "rejected": rejected});
+        let neighbours: BTreeMap<String, NeighbourEntry> =
+            known_neighbours.iter().chain(neighbours).map(|entry| (entry.name.clone(), entry.clone())).collect();
+        let is_cell = |name: &str| cells.binary_search_by(|cell| cell.record.name.as_str().cmp(name)).is_ok();
+        let neighbours: Vec<NeighbourEntry> = neighbours.into_values().filter(|entry| !is_cell(&entry.name)).collect();
+        let mut json = json!({"run": run, "cells": cells, "rejected": rejected});
+        if !neighbours.is_empty() {
+            json["neighbours"] = json!(neighbours);
+        }
         let text = serde_json::to_string_pretty(&json).expect("records have text keys only");
         publish::write_file(&self.metadata_path(), text.as_bytes(), true)
     }

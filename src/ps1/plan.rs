@@ -4,6 +4,9 @@
 use super::combine::BYTES_PER_PX;
 use super::list::{List, ListedCell};
 use super::output::{CellRecord, Output};
+use super::padding::loads::Load;
+use super::padding::{Padding, Source, find};
+use super::reader::Extent;
 use super::store::{self, ContentHash, Facts, Stamp};
 use super::{Assembly, Options, Rejected, known, resume};
 use crate::cache::Cache;
@@ -42,6 +45,10 @@ impl Task {
 pub struct Projection {
     pub layout: Layout,
     pub tasks: Vec<Task>,
+    /// Cells of other projections that pads come from, by name.
+    pub sources: Vec<Source>,
+    /// By cell: neighbours that the list names for its pads and that are not in the store.
+    pub missing: BTreeMap<SkycellId, Vec<String>>,
     /// Legacy rows are as wide as the list's longest row, loaded or not.
     pub max_cells: usize,
     pub min_x: u8,
@@ -66,7 +73,9 @@ impl Plan {
     /// If the list or the store is not there, or a projection asked for is not in the list.
     pub fn make(options: &Options) -> Result<Self> {
         let list_path = options.detector.list_path(&options.data_root);
-        let List { mut projections, mut rejected } = List::read(&list_path)?;
+        let mut list = List::read(&list_path)?;
+        let mut rejected = std::mem::take(&mut list.rejected);
+        let mut projections = list.projections.clone();
         let input = store::path_below(&options.data_root);
         if !input.is_dir() {
             return Err(Error::new(ErrorKind::Missing, "there is no store of skycells below the data root")
@@ -84,11 +93,17 @@ impl Plan {
         projections.truncate(options.projections_limit.unwrap_or(usize::MAX));
         let mut planned = Vec::new();
         for (number, cells) in projections {
-            let ids: Vec<SkycellId> = cells.iter().map(|listed| listed.cell.id).collect();
+            let unlisted = find::unlisted(options, &input, &cells, &list);
+            let ids: Vec<SkycellId> = cells.iter().chain(&unlisted).map(|listed| listed.cell.id).collect();
             match Layout::new(cells[0].shape, &ids) {
-                Ok(layout) => planned.push(Projection::new(layout, &input, cells)),
+                Ok(layout) => planned.push(Projection::new(layout, &input, cells, unlisted)),
                 Err(error) => rejected.push(Rejected::new(&format!("projection {number}"), &error.file(&list_path))),
             }
+        }
+        rejected.extend(find::add_sources(options, &input, &list, &mut planned));
+        planned.retain(|projection| !projection.tasks.is_empty());
+        if options.padding == Padding::None {
+            planned = planned.into_iter().flat_map(Projection::each_cell_alone).collect();
         }
         let mut plan = Self { projections: planned, rejected, kept: Vec::new(), restored: Vec::new() };
         plan.take_shard(options);
@@ -99,11 +114,12 @@ impl Plan {
     /// are read with it.
     fn take_shard(&mut self, options: &Options) {
         let Some(shard) = options.shard else { return };
+        let n_wanted = |row: &[Task]| row.iter().filter(|task| task.wanted).count();
         let rows =
             self.projections.iter().flat_map(|projection| projection.tasks.chunk_by(|a, b| a.id().y == b.id().y));
-        let part = shard.part(&rows.map(<[Task]>::len).collect::<Vec<_>>());
+        let part = shard.part(&rows.map(n_wanted).collect::<Vec<_>>());
         let tasks = self.projections.iter_mut().flat_map(|projection| &mut projection.tasks);
-        tasks.enumerate().for_each(|(index, task)| task.wanted = part.contains(&index));
+        tasks.filter(|task| task.wanted).enumerate().for_each(|(index, task)| task.wanted = part.contains(&index));
         self.drop_unneeded(options);
     }
 
@@ -138,8 +154,9 @@ impl Plan {
                 Some((_, hash)) => hash.clone(),
                 None => resume::content_of(task.group.as_deref(), &task.listed, &noted),
             };
+            let inputs: Vec<&Task> = projection.inputs().collect();
             let contents: Vec<(SkycellId, ContentHash)> =
-                projection.tasks.par_iter().map(|task| (task.id(), hash(task))).collect();
+                inputs.into_par_iter().map(|task| (task.id(), hash(task))).collect();
             crate::interrupt::check()?;
             let is_finished = |(task, record): (&Task, &Option<CellRecord>)| {
                 let recipe = resume::recipe(options, projection, task.id(), &contents, &backend);
@@ -162,10 +179,21 @@ impl Plan {
     /// Sizes of all files to read, and what decoding them takes, from listings and descriptions only, or from the
     /// store's index in the cache; once and in parallel: storage may be slow to tell them.
     pub fn measure_inputs(&mut self, cache: &Cache) {
-        self.projections.par_iter_mut().flat_map(|projection| &mut projection.tasks).for_each(|task| {
+        let tasks = self.projections.iter_mut().flat_map(Projection::inputs_mut).collect::<Vec<_>>();
+        tasks.into_par_iter().for_each(|task| {
             let Some(group) = task.group.as_deref() else { return };
             task.facts = Facts::of(group, task.listed.shape, cache);
         });
+    }
+
+    /// What is read, in its order, and how much of it; all if `None`.
+    pub fn loads(&self, reach_px: usize) -> Vec<(Task, Option<Extent>)> {
+        let of = |projection: &Projection| {
+            let loads = projection.loads(reach_px);
+            let load = |load: &Load| (projection.task_of(load).clone(), load.extent().cloned());
+            loads.iter().map(load).collect::<Vec<_>>()
+        };
+        self.projections.iter().flat_map(of).collect()
     }
 
     pub fn n_wanted(&self) -> usize {
@@ -187,16 +215,43 @@ impl Plan {
 }
 
 impl Projection {
-    fn new(layout: Layout, input: &std::path::Path, cells: Vec<ListedCell>) -> Self {
-        let task = |listed: ListedCell| {
+    /// Of listed cells, which are wanted, and of others that are only neighbours.
+    fn new(layout: Layout, input: &std::path::Path, cells: Vec<ListedCell>, unlisted: Vec<ListedCell>) -> Self {
+        let task = |listed: ListedCell, wanted: bool| {
             let group = store::find_cell(input, &listed.cell);
-            Task { listed, group, wanted: true, facts: Facts::default() }
+            Task { listed, group, wanted, facts: Facts::default() }
         };
-        let tasks: Vec<Task> = cells.into_par_iter().map(task).collect();
+        let listed = cells.into_par_iter().map(|listed| task(listed, true));
+        let mut tasks: Vec<Task> = listed.chain(unlisted.into_par_iter().map(|listed| task(listed, false))).collect();
+        tasks.sort_by_key(Task::id);
         let row_length = |y: u8| tasks.iter().filter(|task| task.id().y == y).count();
         let max_cells = tasks.iter().map(|task| row_length(task.id().y)).max().unwrap_or(0);
         let min_x = tasks.iter().map(|task| task.id().x).min().unwrap_or(0);
-        Self { layout, tasks, max_cells, min_x }
+        Self { layout, tasks, sources: Vec::new(), missing: BTreeMap::new(), max_cells, min_x }
+    }
+
+    /// Its cells as projections of one cell each.
+    fn each_cell_alone(self) -> Vec<Self> {
+        let alone = |task: Task| {
+            let layout = Layout::new(self.layout.cell_shape, &[task.id()]).expect("one cell has a layout");
+            let (min_x, none) = (task.id().x, (Vec::new(), BTreeMap::new()));
+            Self { layout, tasks: vec![task], sources: none.0, missing: none.1, max_cells: 1, min_x }
+        };
+        self.tasks.into_iter().map(alone).collect()
+    }
+
+    /// Its number; `None` without cells.
+    pub fn number(&self) -> Option<u32> {
+        self.tasks.first().map(|task| task.id().projection)
+    }
+
+    /// All that is read for it: its own cells, and those of others that pads come from.
+    pub fn inputs(&self) -> impl Iterator<Item = &Task> {
+        self.tasks.iter().chain(self.sources.iter().map(|source| &source.task))
+    }
+
+    fn inputs_mut(&mut self) -> impl Iterator<Item = &mut Task> {
+        self.tasks.iter_mut().chain(self.sources.iter_mut().map(|source| &mut source.task))
     }
 
     /// The records of finished cells among those wanted, by task.
@@ -227,6 +282,11 @@ impl Projection {
         };
         let needed: Vec<bool> = self.tasks.iter().map(is_needed).collect();
         let mut needed = needed.into_iter();
+        let is_wanted = |cell: &SkycellId| self.tasks.iter().any(|task| task.wanted && task.id() == *cell);
+        self.sources.retain(|source| source.influenced.iter().any(is_wanted));
         self.tasks.retain(|_| needed.next().expect("one answer a task"));
+        if self.sources.is_empty() {
+            self.layout = self.layout.clone().with_margin(0);
+        }
     }
 }

@@ -22,15 +22,26 @@ use super::store::{ContentHash, Stamp};
 use crate::error::{Error, ErrorKind, Result};
 use crossbeam_channel::{Receiver, Sender};
 use shared::Shared;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use threads::{CellToOpen, Preprocessor, Reader, TileToRead};
 
+/// A part of a skycell that is needed.
+#[derive(Clone, Debug)]
+pub struct Extent {
+    /// Rows and columns of its images; masks are not needed.
+    pub boxes: Vec<[Range<usize>; 2]>,
+    /// Whether all of it is read nevertheless, to know its content hash.
+    pub with_identity: bool,
+}
+
 /// A skycell at the end of stage 2.
 pub struct Arrival {
-    /// Its place in the order of all tasks of the run.
+    /// Its place in the order of all loads of the run.
     pub index: usize,
+    /// Nothing if only a part was read.
     pub hash: ContentHash,
     pub stamp: Stamp,
     pub outcome: Result<Combined>,
@@ -59,7 +70,7 @@ impl Readers {
     /// [`ErrorKind::Memory`] if the system gives no more threads.
     pub fn start(options: &Options, plan: &Plan, n_tiles: usize, progress: Arc<Progress>) -> Result<Self> {
         let shared = Arc::new(Shared {
-            tasks: plan.projections.iter().flat_map(|projection| &projection.tasks).cloned().collect(),
+            tasks: plan.loads(options.psf.radius_px()),
             combiner: Combiner::new(options.recipe),
             history: options.history(),
             // Two cells and no more: a third made no run faster.
@@ -154,7 +165,7 @@ fn start_reader(reader: &Reader, cells: &Receiver<CellToOpen>) -> Result<JoinHan
 
 /// Hands the cells out in the order in which the assembler wants them, as the budget lets them.
 fn feed(shared: &Shared, cells: &Sender<CellToOpen>, tiles: &Sender<TileToRead>) {
-    for (index, task) in shared.tasks.iter().enumerate() {
+    for (index, (task, _)) in shared.tasks.iter().enumerate() {
         if task.group.is_some() {
             let Ok(charge) = shared.budget.charge(task.combined_bytes(), &|| shared.still_wanted()) else { return };
             shared.begin(index, charge);

@@ -13,13 +13,17 @@ use std::path::Path;
 /// Rises whenever the same inputs and parameters give other pixels, or another record, than before.
 const RECIPE_VERSION: u32 = 4;
 
-/// Cells of one projection with the hashes of their contents, in the order (y, x).
+/// Cells with the hashes of their contents: those of one projection in the order (y, x), and those of others that
+/// its pads come from in any order.
+///
+/// A neighbour that is not in the store is not there either: where none is, all ways of padding are one.
 pub type Contents = Vec<(SkycellId, ContentHash)>;
 
 /// The recipe of a cell: a BLAKE3 hash in hexadecimal.
 ///
 /// Fields are tagged and length-prefixed. Neighbours enter by their place relative to the cell
-/// and by content, so that another list with the same sky gives the same recipe. `backend` is what
+/// and by content, so that another list with the same sky gives the same recipe. How pads are filled is in it by what
+/// fills them. `backend` is what
 /// convolves the cell, by [`super::backend::Backend::name`]: results of two are not equal bit for bit.
 pub fn recipe(
     options: &Options,
@@ -51,9 +55,17 @@ pub fn recipe(
         let facts = format!("{rows:?} {} {} {cell}", projection.max_cells, projection.min_x);
         field("legacy", facts.as_bytes());
     }
-    for (other, hash) in contents.iter().filter(|(other, _)| influences(options, projection, cell, *other)) {
+    let influencing = contents.iter().filter(|(other, _)| influences(options, projection, cell, *other));
+    let (own, mut others): (Vec<_>, Vec<_>) = influencing.partition(|(other, _)| other.projection == cell.projection);
+    for (other, hash) in own {
         let place = [i16::from(other.y) - i16::from(cell.y), i16::from(other.x) - i16::from(cell.x)];
         field("place", format!("{place:?}").as_bytes());
+        field("content", hash.0.as_bytes());
+    }
+    // Where a cell of another projection lies, its header tells, which is content.
+    others.sort();
+    for (other, hash) in others {
+        field("pads from", other.to_string().as_bytes());
         field("content", hash.0.as_bytes());
     }
     hasher.finalize().to_hex().to_string()
@@ -61,6 +73,10 @@ pub fn recipe(
 
 /// Whether `other` can change a pixel of `cell`.
 pub fn influences(options: &Options, projection: &Projection, cell: SkycellId, other: SkycellId) -> bool {
+    if other.projection != cell.projection {
+        let source = projection.sources.iter().find(|source| source.id() == other);
+        return source.is_some_and(|source| source.influenced.contains(&cell));
+    }
     let reach = options.psf.radius_px();
     let layout = &projection.layout;
     match options.assembly {

@@ -75,7 +75,7 @@ fn save_all(output: &Output, cells: &Receiver<Finished>, progress: &Progress) ->
         done.push((record, stamp));
         if last_note.elapsed() >= BETWEEN_NOTES {
             // What a kill would lose are stamps; it is no reason to stop if they cannot be kept.
-            let _ = output.write_metadata(&json!({"state": "running"}), &done, &[]);
+            let _ = output.write_metadata(&json!({"state": "running"}), &done, &[], &[]);
             last_note = Instant::now();
         }
     }

@@ -24,6 +24,8 @@ pub struct Step {
     pub ready: Vec<(usize, Range<usize>)>,
     /// Rows of the image below this are not needed any more.
     pub keep_from: usize,
+    /// One past the last row of the image that is held then.
+    pub held_to: usize,
 }
 
 impl Schedule {
@@ -44,6 +46,9 @@ impl Schedule {
                 continue;
             }
             let final_end = next.map_or(usize::MAX, |_| first_row(after + 1));
+            let row_end = first_row(after) + cell_rows;
+            // Pads below the next row of cells are filled now.
+            let pads_end = if projection.sources.is_empty() { 0 } else { final_end.min(layout.image_shape().0) };
             let mut ready = Vec::new();
             for index in (0..=after).filter(|index| tasks[*index].wanted) {
                 let is_complete = |row: &usize| {
@@ -58,7 +63,8 @@ impl Schedule {
             }
             let needed = (0..tasks.len()).filter(|index| tasks[*index].wanted && n_made[*index] < n_chunk_rows);
             let needed = needed.map(|index| (first_row(index) + n_made[index] * chunk_rows).saturating_sub(reach_px));
-            steps.push(Step { after, ready, keep_from: needed.min().unwrap_or(layout.image_shape().0) });
+            let keep_from = needed.min().unwrap_or(layout.image_shape().0);
+            steps.push(Step { after, ready, keep_from, held_to: row_end.max(pads_end) });
         }
         Self { keep_from, steps }
     }
@@ -87,7 +93,8 @@ mod tests {
             facts: Default::default(),
         };
         let tasks = ids.iter().enumerate().map(task).collect();
-        Projection { layout: Layout::new(shape, &ids).unwrap(), tasks, max_cells: 2, min_x: 0 }
+        let (sources, missing) = (Vec::new(), Default::default());
+        Projection { layout: Layout::new(shape, &ids).unwrap(), tasks, sources, missing, max_cells: 2, min_x: 0 }
     }
 
     fn steps(cells: &[(u8, u8)], reach_px: usize) -> Vec<Step> {
@@ -108,8 +115,8 @@ mod tests {
     fn chunk_rows_are_made_when_their_reach_is_complete() {
         let found = steps(&[(0, 0), (0, 1), (1, 0)], 470);
         // The second chunk row ends at row 2048, the next cells begin at 2020.
-        let first = Step { after: 1, ready: vec![(0, 0..1), (1, 0..1)], keep_from: 1024 - 470 };
-        let last = Step { after: 2, ready: vec![(0, 1..3), (1, 1..3), (2, 0..3)], keep_from: 4520 };
+        let first = Step { after: 1, ready: vec![(0, 0..1), (1, 0..1)], keep_from: 1024 - 470, held_to: 2500 };
+        let last = Step { after: 2, ready: vec![(0, 1..3), (1, 1..3), (2, 0..3)], keep_from: 4520, held_to: 4520 };
         assert_eq!(found, [first, last]);
         // One pixel of reach too many, and the first chunk row has to wait.
         assert_eq!(steps(&[(0, 0), (1, 0)], 2020 - 1024)[0].ready, [(0, 0..1)]);
@@ -118,9 +125,9 @@ mod tests {
 
     #[test]
     fn a_single_row_and_a_row_before_a_gap_are_made_whole() {
-        assert_eq!(steps(&[(3, 7)], 480)[0], Step { after: 0, ready: vec![(0, 0..3)], keep_from: 2500 });
+        assert_eq!(steps(&[(3, 7)], 480)[0], Step { after: 0, ready: vec![(0, 0..3)], keep_from: 2500, held_to: 2500 });
         let found = steps(&[(0, 0), (2, 0)], 480);
-        assert_eq!(found[0], Step { after: 0, ready: vec![(0, 0..3)], keep_from: 2 * 2020 - 480 });
+        assert_eq!(found[0], Step { after: 0, ready: vec![(0, 0..3)], keep_from: 2 * 2020 - 480, held_to: 2500 });
     }
 
     #[test]

@@ -15,7 +15,8 @@ pub use index::Facts;
 pub use stamp::{bytes_below, stamp};
 
 use super::combine::Decoding;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
+use crate::image::Header;
 use crate::skycell::{Band, Skycell};
 use rayon::prelude::*;
 use std::path::{Path, PathBuf};
@@ -101,13 +102,32 @@ impl Part {
 }
 
 /// The arrays that a skycell lacks: bands, and masks of bands.
-fn missing_arrays(group: &Path) -> (Vec<Band>, Vec<Band>) {
-    let is_there = |part: &Part| ["zarr.json", ".zarray"].iter().any(|name| part.dir(group).join(name).is_file());
+pub fn missing_arrays(group: &Path) -> (Vec<Band>, Vec<Band>) {
+    let is_there = |part: &Part| array::is_described(group, *part);
     let missing = |of_masks: bool| {
         let absent = Part::ALL.iter().filter(|part| part.is_mask == of_masks && !is_there(part));
         absent.map(|part| part.band).collect()
     };
     (missing(false), missing(true))
+}
+
+/// The header of the first band that has one and the shape, (ny, nx), of its array, from descriptions alone.
+///
+/// # Errors
+/// [`ErrorKind::Missing`] without one; [`ErrorKind::Damaged`], [`ErrorKind::Header`] if it cannot be understood.
+pub fn header_and_shape(group: &Path) -> Result<(Header, (usize, usize))> {
+    let mut shape = None;
+    for part in Part::ALL.iter().filter(|part| !part.is_mask && array::is_described(group, **part)) {
+        let (of_part, text) = array::shape_and_header(group, *part)?;
+        if let Some(text) = text {
+            return Ok((Header::from_cards_text(&text)?, of_part));
+        }
+        shape.get_or_insert(of_part);
+    }
+    match (shape, cell::group_header(group)?) {
+        (Some(shape), Some(text)) => Ok((Header::from_cards_text(&text)?, shape)),
+        _ => Err(Error::new(ErrorKind::Missing, "there is no band with a header").file(group)),
+    }
 }
 
 /// The content hash of a skycell whose arrays must have `shape`, (ny, nx), by reading everything.

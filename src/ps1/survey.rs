@@ -18,6 +18,8 @@ pub struct Survey {
     pub projections: Vec<ProjectionSurvey>,
     pub totals: Counts,
     pub missing: Vec<MissingInputs>,
+    /// Neighbours that the list names for the pads of cells to make or to check, and that are not in the store.
+    pub missing_neighbours: Vec<String>,
     /// Lines of the list, and projections, that a run would refuse at once.
     pub rejected: Vec<Rejected>,
     pub memory: Memory,
@@ -54,6 +56,11 @@ pub struct Counts {
     pub bytes_to_read: u64,
     /// Of those, what is read once more before, to see whether a result is still good.
     pub bytes_to_check: u64,
+    /// Cells that are read only because the PSF sees them from those to make or to check: unlisted ones, and those of
+    /// other projections, once for each projection that needs them.
+    pub neighbours: usize,
+    /// Of all that is to read, what those take.
+    pub bytes_of_neighbours: u64,
     /// Pixels and masks of the cells to make or to check, before compression.
     pub bytes_to_write: u64,
     /// About what those take on the disk.
@@ -100,7 +107,9 @@ fn look(options: &Options) -> Result<Survey> {
     let known = output.known_inputs();
     let mut found: BTreeMap<u32, Counts> = BTreeMap::new();
     let mut to_read_for_check = HashSet::new();
-    let order: Vec<u32> = plan.projections.iter().map(number).collect();
+    let mut order: Vec<u32> = plan.projections.iter().map(number).collect();
+    // Without padding each cell is a projection of its own.
+    order.dedup();
     for projection in &mut plan.projections {
         let Finished { states, unread } = finished(options, projection, &output, &known)?;
         to_read_for_check.extend(unread);
@@ -113,7 +122,8 @@ fn look(options: &Options) -> Result<Survey> {
             to_make: count(State::ToMake),
             ..Counts::default()
         };
-        found.insert(number(projection), counts);
+        let sum = found.entry(number(projection)).or_default();
+        *sum = sum.plus(&counts);
         for (task, state) in projection.tasks.iter_mut().zip(states) {
             task.wanted = matches!(state, State::ToCheck | State::ToMake);
         }
@@ -132,6 +142,7 @@ fn look(options: &Options) -> Result<Survey> {
         totals: projections.iter().fold(Counts::default(), |sum, projection| sum.plus(&projection.counts)),
         projections,
         missing,
+        missing_neighbours: plan.missing_neighbours().into_iter().map(str::to_owned).collect(),
         memory: plan.memory(options),
         rejected: plan.rejected,
         shard: options.shard,
@@ -141,7 +152,7 @@ fn look(options: &Options) -> Result<Survey> {
 }
 
 fn number(projection: &Projection) -> u32 {
-    projection.tasks.first().map_or(0, |task| task.id().projection)
+    projection.number().unwrap_or(0)
 }
 
 type Known = BTreeMap<String, (String, ContentHash)>;
@@ -157,7 +168,8 @@ struct Finished {
 fn finished(options: &Options, projection: &Projection, output: &Output, known: &Known) -> Result<Finished> {
     let records = if options.overwrite { vec![None; projection.tasks.len()] } else { projection.finished(output)? };
     let contents: Vec<(SkycellId, Option<ContentHash>)> = if records.iter().any(Option::is_some) {
-        projection.tasks.par_iter().map(|task| (task.id(), content_by_stamp(task, known))).collect()
+        let inputs: Vec<&Task> = projection.inputs().collect();
+        inputs.into_par_iter().map(|task| (task.id(), content_by_stamp(task, known))).collect()
     } else {
         Vec::new()
     };
@@ -194,9 +206,13 @@ fn add_inputs(
     to_read_for_check: &HashSet<SkycellId>,
     missing: &mut Vec<MissingInputs>,
 ) {
-    for task in &projection.tasks {
+    for task in projection.inputs() {
         let store::Facts { stored_bytes, missing_bands: bands, missing_masks: masks, .. } = &task.facts;
         counts.bytes_to_read += stored_bytes;
+        if !task.wanted {
+            counts.neighbours += 1;
+            counts.bytes_of_neighbours += stored_bytes;
+        }
         if to_read_for_check.contains(&task.id()) {
             counts.bytes_to_check += stored_bytes;
         }
@@ -226,6 +242,8 @@ impl Counts {
             without_bands: self.without_bands + other.without_bands,
             bytes_to_read: self.bytes_to_read + other.bytes_to_read,
             bytes_to_check: self.bytes_to_check + other.bytes_to_check,
+            neighbours: self.neighbours + other.neighbours,
+            bytes_of_neighbours: self.bytes_of_neighbours + other.bytes_of_neighbours,
             bytes_to_write: self.bytes_to_write + other.bytes_to_write,
             bytes_to_store: self.bytes_to_store + other.bytes_to_store,
         }

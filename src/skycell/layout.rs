@@ -11,6 +11,8 @@ pub struct Layout {
     pub cell_shape: (usize, usize),
     min: (u8, u8),
     span: (usize, usize),
+    /// Pixels of the image around its cells.
+    margin_px: usize,
 }
 
 impl Layout {
@@ -36,7 +38,12 @@ impl Layout {
                     .help("check NAXIS1 and NAXIS2 in the list; cut-outs can only be processed one a projection"));
             }
         }
-        Ok(Self { cell_shape, min: (min_y, min_x), span: (rows, columns) })
+        Ok(Self { cell_shape, min: (min_y, min_x), span: (rows, columns), margin_px: 0 })
+    }
+
+    /// The same cells with so many pixels of sky around them in the image.
+    pub fn with_margin(self, margin_px: usize) -> Self {
+        Self { margin_px, ..self }
     }
 
     /// Pixels between the first rows of neighbouring cells, and between their first columns.
@@ -47,21 +54,29 @@ impl Layout {
 
     /// Position (y, x) of a cell's first pixel in the projection's image.
     pub fn position(&self, cell: SkycellId) -> (usize, usize) {
-        let stride = self.stride();
-        (usize::from(cell.y - self.min.0) * stride.0, usize::from(cell.x - self.min.1) * stride.1)
+        let (stride, margin) = (self.stride(), self.margin_px);
+        (usize::from(cell.y - self.min.0) * stride.0 + margin, usize::from(cell.x - self.min.1) * stride.1 + margin)
     }
 
-    /// Position of the image's first pixel on the grid of the whole projection, whatever the
+    /// Position (y, x) of a cell's first pixel on the grid of the whole projection, whatever the
     /// cells in the list: the same sky has the same place there in every list.
-    pub fn origin(&self) -> (usize, usize) {
+    pub fn grid_position(&self, cell: SkycellId) -> (usize, usize) {
         let stride = self.stride();
-        (usize::from(self.min.0) * stride.0, usize::from(self.min.1) * stride.1)
+        (usize::from(cell.y) * stride.0, usize::from(cell.x) * stride.1)
+    }
+
+    /// Position (y, x) of the image's first pixel on that grid.
+    pub fn origin(&self) -> (i64, i64) {
+        let stride = self.stride();
+        let first = |min: u8, stride: usize| (usize::from(min) * stride) as i64 - self.margin_px as i64;
+        (first(self.min.0, stride.0), first(self.min.1, stride.1))
     }
 
     /// Shape of the projection's image.
     pub fn image_shape(&self) -> (usize, usize) {
         let stride = self.stride();
-        ((self.span.0 - 1) * stride.0 + self.cell_shape.0, (self.span.1 - 1) * stride.1 + self.cell_shape.1)
+        let length = |span: usize, stride: usize, cell: usize| (span - 1) * stride + cell + 2 * self.margin_px;
+        (length(self.span.0, stride.0, self.cell_shape.0), length(self.span.1, stride.1, self.cell_shape.1))
     }
 
     /// Whether pixels of `other` lie in `cell`, or within `reach_px` of it along both axes.
@@ -98,6 +113,21 @@ mod tests {
         assert_eq!(layout.position(cell(2, 4)), (0, 0));
         assert_eq!(layout.position(cell(4, 6)), (2 * 5870, 2 * 5885));
         assert_eq!(layout.image_shape(), (2 * 5870 + 6350, 2 * 5885 + 6365));
+    }
+
+    #[test]
+    fn a_margin_moves_cells_in_the_image_and_not_on_the_grid() {
+        let bare = Layout::new((6350, 6365), &[cell(2, 4), cell(4, 6)]).unwrap();
+        let wide = bare.clone().with_margin(470);
+        assert_eq!(wide.position(cell(3, 4)), (5870 + 470, 470));
+        assert_eq!(wide.origin(), (2 * 5870 - 470, 4 * 5885 - 470));
+        assert_eq!(wide.image_shape(), (2 * 5870 + 6350 + 940, 2 * 5885 + 6365 + 940));
+        for layout in [bare, wide] {
+            let (origin, position) = (layout.origin(), layout.position(cell(3, 5)));
+            let on_grid = (origin.0 + position.0 as i64, origin.1 + position.1 as i64);
+            assert_eq!(on_grid, (3 * 5870, 5 * 5885));
+            assert_eq!(layout.grid_position(cell(3, 5)), (3 * 5870, 5 * 5885));
+        }
     }
 
     #[test]

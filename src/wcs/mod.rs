@@ -36,6 +36,7 @@ mod cards;
 mod distortion;
 mod dss;
 pub mod frames;
+pub mod gnomonic;
 mod header;
 mod linear;
 mod points;
@@ -46,6 +47,7 @@ mod tpv;
 mod trig;
 
 pub use frames::{Conversion, Frame};
+pub use gnomonic::{Gnomonic, Homography};
 pub use points::{PixelXy, SkyLonLat};
 
 use crate::error::{Error, ErrorKind, Result};

@@ -6,7 +6,8 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
-/// A plane in rectangular tiles that cover each of its pixels once.
+/// A plane in rectangular tiles that cover each of its pixels once; of a cell that was only read in part some are
+/// not there.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TiledPlane<T> {
     shape: (usize, usize),
@@ -42,7 +43,7 @@ impl<T: Copy> TiledPlane<T> {
         }
     }
 
-    /// Copies these rows and columns to a plane of their shape.
+    /// Copies these rows and columns to a plane of their shape, as far as they are there.
     pub fn copy_to(&self, rows: Range<usize>, columns: Range<usize>, mut to: ArrayViewMut2<T>) {
         self.for_each_piece(rows.clone(), columns.clone(), |y, x, piece| {
             let x = x - columns.start;

@@ -1,5 +1,6 @@
 //! A skycell in flight: opened, read and combined tile by tile, by many threads.
 
+use super::Extent;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ps1::combine::{Combined, Combiner, Combining, Pixels};
 use crate::ps1::store::{ChunkHashes, ContentHash, RawChunks, Stamp, StoredCell};
@@ -8,10 +9,15 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// A cell of which tiles are being read and decoded.
 pub struct Loading {
-    /// Its place in the order of all tasks.
+    /// Its place in the order of all loads.
     pub index: usize,
     stored: StoredCell,
     combining: Combining,
+    /// In their order.
+    to_read: Vec<usize>,
+    /// By tile.
+    is_needed: Vec<bool>,
+    with_identity: bool,
     state: Mutex<State>,
 }
 
@@ -47,11 +53,12 @@ impl Loaded {
 }
 
 impl Loading {
-    /// Opens a cell. One that cannot be used is read for its identity at once, and done.
+    /// Opens a cell, of which `extent` is needed, or all. One that cannot be used is read for its identity at once, and done.
     pub fn open(
         index: usize,
         group: &Path,
         shape: (usize, usize),
+        extent: Option<&Extent>,
         combiner: &Combiner,
         still_wanted: &dyn Fn() -> Result<()>,
     ) -> std::result::Result<Self, Box<Loaded>> {
@@ -59,9 +66,14 @@ impl Loading {
         match opened.and_then(|()| combiner.begin(&stored, shape)) {
             Ok(combining) => {
                 let n_tiles = combining.n_tiles();
+                let needed = extent.map_or_else(|| (0..n_tiles).collect(), |e| combining.image_tiles_in(&e.boxes));
+                let mut is_needed = vec![false; n_tiles];
+                needed.iter().for_each(|tile| is_needed[*tile] = true);
+                let with_identity = extent.is_none_or(|extent| extent.with_identity) || needed.is_empty();
+                let to_read = if with_identity { (0..n_tiles).collect() } else { needed };
                 let tiles = (0..n_tiles).map(|_| None).collect();
-                let state = State { hashes: stored.no_hashes(), n_left: n_tiles, tiles, failure: None };
-                Ok(Self { index, stored, combining, state: Mutex::new(state) })
+                let state = State { hashes: stored.no_hashes(), n_left: to_read.len(), tiles, failure: None };
+                Ok(Self { index, stored, combining, to_read, is_needed, with_identity, state: Mutex::new(state) })
             }
             Err(error) => {
                 let (hash, stamp, n_bytes) = stored.read_identity(still_wanted);
@@ -70,8 +82,9 @@ impl Loading {
         }
     }
 
-    pub fn n_tiles(&self) -> usize {
-        self.combining.n_tiles()
+    /// The tiles that are to be read, each once.
+    pub fn tiles(&self) -> &[usize] {
+        &self.to_read
     }
 
     /// Bytes of the descriptions of its arrays.
@@ -84,9 +97,10 @@ impl Loading {
         self.stored.read_chunks(self.combining.chunks(&self.stored, tile), buffer, still_wanted)
     }
 
-    /// Decodes and adds the chunks of a tile; nothing of a cell that has failed before it.
+    /// Decodes and adds the chunks of a tile; nothing of one that is read for the identity alone, or of a cell that
+    /// has failed before it.
     pub fn decode(&self, tile: usize, raw: &RawChunks, combiner: &Combiner) -> Result<Option<Pixels>> {
-        let is_useless = self.lock().failure.as_ref().is_some_and(|(first, _)| *first < tile);
+        let is_useless = !self.is_needed[tile] || self.lock().failure.as_ref().is_some_and(|(first, _)| *first < tile);
         if is_useless { Ok(None) } else { combiner.decode(&self.combining, tile, raw).map(Some) }
     }
 
@@ -112,13 +126,16 @@ impl Loading {
         }
         let outcome = match state.failure.take() {
             Some((_, error)) => Err(error),
-            None => Ok(self.combining.finish(state.tiles.drain(..).flatten().collect())),
+            None => Ok(self.combining.finish(state.tiles.drain(..).collect())),
         };
         Some(Settled { hashes: state.hashes.clone(), outcome })
     }
 
-    /// Says who the cell is. That asks the storage whether its files have changed meanwhile.
+    /// Says who the cell is, if all of it was read. That asks the storage whether its files have changed meanwhile.
     pub fn identify(&self, Settled { hashes, outcome }: Settled) -> Loaded {
+        if !self.with_identity {
+            return Loaded { hash: ContentHash::absent(), stamp: None, n_bytes: 0, outcome };
+        }
         let (hash, stamp) = self.stored.identity(&hashes);
         Loaded { hash, stamp, n_bytes: 0, outcome }
     }
@@ -168,10 +185,15 @@ mod tests {
 
     /// Does the tiles in this order.
     fn load(group: &Path, order: impl Fn(usize) -> Vec<usize>) -> Loaded {
+        load_part(group, None, order)
+    }
+
+    fn load_part(group: &Path, extent: Option<&Extent>, order: impl Fn(usize) -> Vec<usize>) -> Loaded {
         let combiner = combiner();
-        let cell = Loading::open(0, group, SHAPE, &combiner, &|| Ok(())).unwrap_or_else(|_| panic!("it can be opened"));
+        let opened = Loading::open(0, group, SHAPE, extent, &combiner, &|| Ok(()));
+        let cell = opened.unwrap_or_else(|_| panic!("it can be opened"));
         let mut loaded = None;
-        for tile in order(cell.n_tiles()) {
+        for tile in order(cell.tiles().len()).into_iter().map(|i| cell.tiles()[i]) {
             assert!(loaded.is_none(), "the cell came before its last tile");
             let (raw, read) = cell.read(tile, Vec::new(), &|| Ok(()));
             let pixels = read.and_then(|()| cell.decode(tile, &raw, &combiner));
@@ -198,6 +220,24 @@ mod tests {
         assert_eq!(one.hash, other.hash);
         let read = StoredCell::open(group.path(), SHAPE).0.read_identity(&|| Ok(())).0;
         assert_eq!(one.hash, read, "reading for the identity alone gives the same");
+    }
+
+    #[test]
+    fn of_a_part_only_its_tiles_are_decoded_and_the_identity_is_that_of_all() {
+        let group = stored();
+        let whole = load(group.path(), forwards);
+        let flux = |loaded: &Loaded| -> Array2<f32> { loaded.outcome.as_ref().unwrap().flux.to_array() };
+        for with_identity in [true, false] {
+            let extent = Extent { boxes: vec![[10..17, 33..40], [39..40, 0..1]], with_identity };
+            let part = load_part(group.path(), Some(&extent), backwards);
+            assert_eq!(part.hash == whole.hash, with_identity);
+            let (found, expected) = (flux(&part), flux(&whole));
+            for ((y, x), pixel) in found.indexed_iter() {
+                let is_needed = (y < 32 && (32..48).contains(&x)) || (y >= 32 && x < 16);
+                let expected = if is_needed { expected[(y, x)] } else { 0.0 };
+                assert_eq!(*pixel, expected, "row {y}, column {x}");
+            }
+        }
     }
 
     #[test]
@@ -236,7 +276,7 @@ mod tests {
     fn a_cell_that_cannot_be_opened_has_the_identity_of_all_that_is_there() {
         let group = stored();
         std::fs::write(group.path().join("z/zarr.json"), b"{}").unwrap();
-        let open = || match Loading::open(0, group.path(), SHAPE, &combiner(), &|| Ok(())) {
+        let open = || match Loading::open(0, group.path(), SHAPE, None, &combiner(), &|| Ok(())) {
             Ok(_) => panic!("it opened"),
             Err(loaded) => *loaded,
         };

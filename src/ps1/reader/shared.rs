@@ -1,7 +1,7 @@
 //! What all threads of both stages know, and the steps of their work on one cell.
 
-use super::Arrival;
 use super::loading::{Loaded, Loading, Settled};
+use super::{Arrival, Extent};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ps1::budget::{Budget, Charge};
 use crate::ps1::combine::{Combined, Combiner};
@@ -26,7 +26,8 @@ pub struct Begun {
 
 /// What all threads of both stages know.
 pub struct Shared {
-    pub tasks: Vec<Task>,
+    /// By index: what is read, and how much of it; all if `None`.
+    pub tasks: Vec<(Task, Option<Extent>)>,
     pub combiner: Combiner,
     /// HISTORY of every output header.
     pub history: Vec<String>,
@@ -38,6 +39,10 @@ pub struct Shared {
 }
 
 impl Shared {
+    pub fn task(&self, index: usize) -> &Task {
+        &self.tasks[index].0
+    }
+
     /// # Errors
     /// [`ErrorKind::Interrupted`] after a signal, or when the run has ended.
     pub fn still_wanted(&self) -> Result<()> {
@@ -95,12 +100,15 @@ impl Shared {
 
     /// Opens a cell, or says why it cannot be used.
     pub fn open(&self, index: usize) -> std::result::Result<Loading, Box<Loaded>> {
-        let task = &self.tasks[index];
+        let (task, extent) = &self.tasks[index];
         let Some(group) = &task.group else {
             let error = Error::new(ErrorKind::Missing, "it is not in the store of skycells");
             return Err(Box::new(Loaded::failed(error.help("ingest it, or take it off the list"))));
         };
-        let open = || Loading::open(index, group, task.listed.shape, &self.combiner, &|| self.still_wanted());
+        let open = || {
+            let (shape, extent) = (task.listed.shape, extent.as_ref());
+            Loading::open(index, group, shape, extent, &self.combiner, &|| self.still_wanted())
+        };
         let opened = guarded(|| Ok(open())).unwrap_or_else(|error| Err(Box::new(Loaded::failed(error))));
         opened.inspect(|cell| self.count_read(cell.description_bytes()))
     }
@@ -131,7 +139,7 @@ impl Shared {
         };
         let mut settled = None;
         let mut buffer = Vec::new();
-        for tile in 0..cell.n_tiles() {
+        for tile in cell.tiles().iter().copied() {
             let (raw, read) = self.read(&cell, tile, buffer);
             let pixels = read.and_then(|()| guarded(|| cell.decode(tile, &raw, &self.combiner)));
             settled = cell.settle(tile, &raw, pixels);
@@ -144,7 +152,7 @@ impl Shared {
     pub fn arrival(&self, index: usize, loaded: Loaded) -> Arrival {
         let Loaded { hash, stamp, n_bytes, outcome } = loaded;
         self.count_read(n_bytes);
-        let shape = self.tasks[index].listed.shape;
+        let shape = self.task(index).listed.shape;
         let with_header = |mut combined: Combined| {
             combined.header = output::header_of(&combined.header, shape, &combined.bands_missing, &self.history)?;
             Ok(combined)

@@ -79,7 +79,7 @@ impl Reader {
     fn open(&self, to_open: &CellToOpen) -> bool {
         let shared = &self.shared;
         let clock = &shared.progress.reader;
-        clock.about(&shared.tasks[to_open.index].listed.cell.name, 0);
+        clock.about(&shared.task(to_open.index).listed.cell.name, 0);
         let index = to_open.index;
         if !shared.enter(index) {
             return true;
@@ -91,7 +91,8 @@ impl Reader {
         match opened {
             Ok(cell) => {
                 let cell = Arc::new(cell);
-                (0..cell.n_tiles()).all(|tile| to_open.tiles.send(TileToRead { cell: Arc::clone(&cell), tile }).is_ok())
+                let tile = |tile: &usize| TileToRead { cell: Arc::clone(&cell), tile: *tile };
+                cell.tiles().iter().all(|number| to_open.tiles.send(tile(number)).is_ok())
             }
             Err(failed) => {
                 clock.add_item();
@@ -110,13 +111,13 @@ impl Reader {
             return true;
         }
         let Some(buffer) = clock.time(Spent::WaitingForOutput, || self.buffer()) else { return false };
-        let task = &shared.tasks[cell.index];
+        let task = shared.task(cell.index);
         clock.about(&task.listed.cell.name, task.facts.decoding.stored_bytes);
         let (raw, read) = clock.time(Spent::Busy, || shared.read(&cell, tile, buffer));
         if !shared.leave(cell.index) {
             return false;
         }
-        if tile + 1 == cell.n_tiles() {
+        if cell.tiles().last() == Some(&tile) {
             clock.add_item();
         }
         self.raw_tiles.send(TileToDecode { cell, tile, raw, read }).is_ok()
@@ -148,7 +149,7 @@ impl Preprocessor {
         let clock = &self.shared.progress.preprocessor;
         while let Ok(next) = clock.time(Spent::WaitingForInput, || self.raw_tiles.recv()) {
             let TileToDecode { cell, tile, raw, read } = next;
-            let name = &self.shared.tasks[cell.index].listed.cell.name;
+            let name = &self.shared.task(cell.index).listed.cell.name;
             let n_bytes = raw.buffer.len() as u64;
             clock.add_bytes_in(n_bytes);
             let settled = rayon::scope(|_| {
@@ -162,7 +163,7 @@ impl Preprocessor {
             // On this thread: storage that does not answer must not keep one of rayon's.
             let arrival = clock.time(Spent::Busy, || self.shared.arrival(cell.index, cell.identify(settled)));
             if arrival.outcome.is_ok() {
-                clock.add_bytes_out(self.shared.tasks[cell.index].combined_bytes());
+                clock.add_bytes_out(self.shared.task(cell.index).combined_bytes());
             }
             clock.add_item();
             if !clock.time(Spent::WaitingForOutput, || self.arrivals.send(arrival).is_ok()) {

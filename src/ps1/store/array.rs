@@ -137,6 +137,26 @@ impl Files {
     }
 }
 
+/// Whether the description of an array is there.
+pub fn is_described(group: &Path, part: Part) -> bool {
+    ["zarr.json", ".zarray"].iter().any(|name| part.dir(group).join(name).is_file())
+}
+
+/// The shape, (ny, nx), and the FITS cards that an array's description says.
+///
+/// # Errors
+/// [`ErrorKind::Damaged`] if that cannot be understood.
+pub fn shape_and_header(group: &Path, part: Part) -> Result<((usize, usize), Option<String>)> {
+    let dir = part.dir(group);
+    let array = opened(part, &dir)?;
+    let [ny, nx] = *array.shape() else {
+        let what = format!("{} has {} axes, not two", part.what(), array.shape().len());
+        return Err(Error::new(ErrorKind::Damaged, what).file(dir).help("ingest this skycell again"));
+    };
+    let text = array.attributes().get("header").and_then(|header| header.as_str()).map(str::to_owned);
+    Ok(((ny as usize, nx as usize), text))
+}
+
 /// The array as its description says; `None` if there is none, or it cannot be used.
 pub fn described(group: &Path, part: Part, shape: (usize, usize)) -> Option<StoredArray> {
     StoredArray::described(part, part.dir(group), shape).ok()

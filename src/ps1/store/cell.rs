@@ -173,12 +173,20 @@ fn add_group_header(arrays: &mut [Option<StoredArray>], group: &Path, files: &mu
     if without.is_empty() {
         return Ok(());
     }
-    let header = group_header(group, files)?;
+    let header = read_group_header(group, files)?;
     without.into_iter().for_each(|array| array.header_text.clone_from(&header));
     Ok(())
 }
 
-fn group_header(group: &Path, files: &mut Files) -> Result<Option<String>> {
+/// The header that very old stores keep with the group, if there is one.
+///
+/// # Errors
+/// [`crate::ErrorKind::Io`] with the file.
+pub fn group_header(group: &Path) -> Result<Option<String>> {
+    read_group_header(group, &mut Files::default())
+}
+
+fn read_group_header(group: &Path, files: &mut Files) -> Result<Option<String>> {
     for name in GROUP_DESCRIPTIONS {
         let path = group.join(name);
         let bytes = files.read(&path).map_err(|cause| Error::io("read the description of the group", &path, cause))?;
