@@ -2,6 +2,7 @@
 
 pub mod bands;
 pub mod beam;
+pub mod coadd;
 pub mod gaussian;
 pub mod reference;
 pub mod stats;

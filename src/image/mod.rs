@@ -16,6 +16,7 @@ use crate::error::{Error, ErrorKind, Result};
 use ndarray::Array2;
 use publish::Staged;
 use std::io::Read;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// One image plane with its header.
@@ -48,6 +49,36 @@ pub fn read(input: &str) -> Result<Image> {
 pub fn read_plane(input: &str, plane: usize) -> Result<(Image, usize)> {
     let source = Source::find(input)?;
     if source.path.is_dir() { zarr::read(&source.directory()?, plane) } else { fits::read_source(&source, plane) }
+}
+
+/// Some rows of a plane, as [`read_plane`] gives them; the others are not read, where the format allows it.
+///
+/// # Errors
+/// As [`read_plane`]; [`ErrorKind::Parameter`] for rows that are not there.
+pub fn read_rows(input: &str, plane: usize, rows: Range<usize>) -> Result<Array2<f32>> {
+    let source = Source::find(input)?;
+    if source.path.is_dir() {
+        zarr::read_rows(&source.directory()?, plane, &rows)
+    } else {
+        fits::read_rows(&source, plane, &rows)
+    }
+}
+
+/// The header that [`read_plane`] would give, rows and columns, and the number of planes; no pixels.
+///
+/// # Errors
+/// As [`read_header`].
+pub fn describe(input: &str) -> Result<(Header, (usize, usize), usize)> {
+    let source = Source::find(input)?;
+    if source.path.is_dir() { zarr::describe(&source.directory()?) } else { fits::describe(&source) }
+}
+
+fn check_rows(rows: &Range<usize>, ny: usize, path: &Path) -> Result<()> {
+    if rows.start < rows.end && rows.end <= ny {
+        return Ok(());
+    }
+    let what = format!("there are no rows {} to {}: the image has {ny}", rows.start, rows.end);
+    Err(Error::new(ErrorKind::Parameter, what).file(path))
 }
 
 /// Where a plane begins along the axes but x and y, that next to y first, and how many planes there are.
