@@ -4,6 +4,7 @@ pub mod bands;
 pub mod beam;
 pub mod gaussian;
 pub mod reference;
+pub mod regrid;
 pub mod stats;
 
 /// All shaders of all operations.
