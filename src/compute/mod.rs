@@ -5,6 +5,7 @@ pub mod beam;
 pub mod coadd;
 pub mod gaussian;
 pub mod reference;
+pub mod regrid;
 pub mod stats;
 
 /// All shaders of all operations.
