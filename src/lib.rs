@@ -69,6 +69,7 @@ pub mod error;
 pub mod gpu;
 pub mod image;
 pub mod interrupt;
+pub mod mosaic;
 mod pages;
 pub mod preview;
 pub mod ps1;

@@ -12,9 +12,10 @@
 //! pieces of the grid, and what is kept of them, have the same names whatever part of the sky the mosaic covers.
 
 use super::tile::{Tile, celestial};
+use crate::compute::regrid::Window;
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::Header;
-use crate::wcs::{Conversion, Frame, PixelXy, SkyLonLat, Wcs};
+use crate::wcs::{Conversion, Frame, SkyLonLat, Wcs};
 use std::ops::Range;
 
 /// Number of the reference pixel of a chosen grid, from 0, along both axes.
@@ -32,26 +33,6 @@ const INNER_POINTS: usize = 33;
 const SLIVER_PX: f64 = 1e-3;
 /// Difference from a whole number of pixels up to which two images are on one grid.
 const ON_GRID_PX: f64 = 1e-6;
-
-/// Part of a grid: rows and columns.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Window {
-    pub y: Range<usize>,
-    pub x: Range<usize>,
-}
-
-impl Window {
-    pub fn shape(&self) -> (usize, usize) {
-        (self.y.len(), self.x.len())
-    }
-
-    /// What both cover; `None` for nothing.
-    pub fn overlap(&self, other: &Self) -> Option<Self> {
-        let common = |a: &Range<usize>, b: &Range<usize>| a.start.max(b.start)..a.end.min(b.end);
-        let window = Self { y: common(&self.y, &other.y), x: common(&self.x, &other.x) };
-        (window.y.start < window.y.end && window.x.start < window.x.end).then_some(window)
-    }
-}
 
 /// The pixels of a mosaic on the sky.
 #[derive(Clone, Debug)]
@@ -186,6 +167,11 @@ impl Grid {
             header.set(key, whole - start as f64, "pixel of the reference point")?;
         }
         Ok(header)
+    }
+
+    /// The cards of the whole grid's WCS, as one text.
+    pub fn whole_cards(&self) -> String {
+        self.header.iter().map(|(_, card)| card).collect()
     }
 
     /// Where a tile lies if it is on this grid: the place of its first pixel, (y, x), which may be outside.
@@ -352,14 +338,4 @@ fn extent(positions: &[f64]) -> Option<Range<usize>> {
     let last = (greatest - 0.5 - SLIVER_PX).ceil();
     let most = (2 * CENTER_PX) as f64;
     (first >= 0.0 && last < most).then(|| first as usize..(last as usize).max(first as usize) + 1)
-}
-
-/// Whether a place on the sky lies on a tile.
-pub fn covers(tile: &Tile, sky: SkyLonLat, frame: &Frame) -> bool {
-    let Ok(convert) = Conversion::new(frame, tile.wcs.frame()) else { return false };
-    let Some(pixel) = tile.wcs.sky_to_pixel(convert.apply(sky)) else { return false };
-    let (ny, nx) = tile.shape;
-    let inside = |at: f64, n: usize| (-0.5..=n as f64 - 0.5).contains(&at);
-    let PixelXy { .. } = pixel;
-    inside(pixel.x(), nx) && inside(pixel.y(), ny)
 }

@@ -7,10 +7,10 @@
 //!                                                          and added
 //! ```
 //!
-//! [`build`] is all of it. `source.rs` is a plane of a file, [`tile`] what is known of a tile, [`grid`] where the pixels
-//! of the mosaic are, [`primary_beam`] models of dishes, [`pieces`] the parts of tiles on the grid, [`held`] the finished
-//! strips, [`postcheck`] what the finished image shows, [`outputs`] what is written. How tiles are weighted and
-//! added is [`crate::compute::coadd`]'s, how they are regridded [`crate::compute::regrid`]'s.
+//! [`build`](fn@build) is all of it. `source.rs` is a plane of a file, `tile.rs` what is known of a tile,
+//! `consistency.rs` whether tiles belong together, [`grid`] where the pixels of the mosaic are, [`primary_beam`] models of
+//! dishes, `pieces.rs` the parts of tiles on the grid, `held.rs` the finished strips, [`postcheck`] what the finished image
+//! shows, `outputs.rs` what is written, `record.rs` how it is told where it comes from. How tiles are weighted and added is [`crate::compute::coadd`]'s, how they are regridded [`crate::compute::regrid`]'s.
 //!
 //! # Memory and time
 //!
@@ -25,12 +25,14 @@
 //! tiles come from the cache: a tile more, or a changed one, is the only one to be regridded.
 
 mod build;
+mod consistency;
 pub mod grid;
 mod held;
 mod outputs;
 mod pieces;
 pub mod postcheck;
 pub mod primary_beam;
+mod record;
 mod source;
 mod tile;
 

@@ -97,12 +97,17 @@ impl Placed {
         [Some(&self.measured.tile.files.image), self.measured.tile.response_source(), noise]
     }
 
-    /// Bytes that the rows for some pieces take at most.
-    pub fn bytes(&self, pieces: &[Window]) -> u64 {
-        let (ny, nx) = self.measured.tile.shape;
-        let rows = self.rows_for(pieces).map_or(0, |rows| rows.len().min(ny));
-        let n_planes = self.sources().iter().flatten().count();
-        (rows * nx * size_of::<f32>() * n_planes) as u64
+    /// Bytes that the rows for some pieces take at most; which rows that are is only looked at where all of them are
+    /// more than `worth_looking`.
+    pub fn bytes(&self, pieces: &[Window], worth_looking: u64) -> u64 {
+        let (_, nx) = self.measured.tile.shape;
+        let n_planes = self.sources().iter().flatten().count() as u64;
+        let all = self.measured.tile.plane_bytes() * n_planes;
+        if all <= worth_looking {
+            return all;
+        }
+        let n_rows = self.rows_for(pieces).map_or(0, |rows| rows.len());
+        (n_rows * nx * size_of::<f32>()) as u64 * n_planes
     }
 
     /// Rows of the tile that some pieces need.
@@ -159,13 +164,7 @@ impl Placed {
 }
 
 impl Loaded<'_> {
-    /// The planes of a piece, and whether they came from the cache.
-    pub fn planes(&mut self, piece: &Window) -> Option<Planes> {
-        let at = self.found.iter().position(|(window, _)| window == piece)?;
-        Some(self.found.swap_remove(at).1)
-    }
-
-    /// Whether the cache had a piece.
+    /// What the cache had of a piece.
     pub fn found(&self, piece: &Window) -> Option<&Planes> {
         self.found.iter().find(|(window, _)| window == piece).map(|(_, planes)| planes)
     }

@@ -56,6 +56,16 @@ impl Source {
         &self.content.hash
     }
 
+    /// The file or directory.
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// The same for two names of the same pixels.
+    pub fn identity(&self) -> [u8; 32] {
+        *self.add_to(KeyBuilder::new(DESCRIPTION)).finish().as_bytes()
+    }
+
     /// The name of the file with its HDU, without the directories.
     pub fn short_name(&self) -> String {
         let file = self.file.file_name().unwrap_or_default().to_string_lossy();

@@ -13,6 +13,7 @@ use crate::tiles::companion;
 use crate::wcs::Wcs;
 use ndarray::{Array2, Zip};
 use serde::{Deserialize, Serialize};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -194,7 +195,7 @@ impl Tile {
     ///
     /// # Errors
     /// If the image cannot be read; [`ErrorKind::Missing`] if no pixel has a value.
-    pub fn measure(self, cache: &Cache, options: &Options, keep: bool) -> Result<Measured> {
+    pub fn measure(self, cache: &Cache, options: &Options, keep: bool, most_bytes: u64) -> Result<Measured> {
         let started = Instant::now();
         // Noise of a corrected tile is even only with the primary beam multiplied in again.
         let multiplied = if self.form == Form::Corrected { self.response_source() } else { None };
@@ -208,21 +209,21 @@ impl Tile {
         let noise = match found {
             Some(noise) => noise,
             None => {
-                let pixels = self.files.image.rows(0..self.shape.0)?;
-                let response = multiplied.map(|source| source.rows(0..self.shape.0)).transpose()?;
-                let measured = match &response {
-                    None => stats::measure(pixels.view()),
-                    Some(response) => {
-                        let even = Zip::from(&pixels).and(response).map_collect(|pixel, response| {
-                            if *response > options.pb_cutoff.max(0.0) { pixel * response } else { f32::NAN }
-                        });
-                        stats::measure(even.view())
-                    }
+                let even = Even { image: &self.files.image, response: multiplied, shape: self.shape };
+                let measured = if 3 * self.plane_bytes() <= most_bytes {
+                    let (pixels, response) = even.planes(0..self.shape.0)?;
+                    let measured = match &response {
+                        None => stats::measure(pixels.view()),
+                        Some(response) => stats::measure(product(&pixels, response).view()),
+                    };
+                    kept = keep.then(|| Kept { pixels: Arc::new(pixels), response: response.map(Arc::new) });
+                    measured
+                } else {
+                    stats::measure_strips(&even)?
                 };
                 let (num_pixels, mad_sigma, rms_noise) = (measured.num_pixels, measured.mad_sigma, measured.rms_noise);
                 let noise = NoiseOf { num_pixels, mad_sigma, rms_noise };
                 self.files.image.keep(cache, &key, &noise, started);
-                kept = keep.then(|| Kept { pixels: Arc::new(pixels), response: response.map(Arc::new) });
                 noise
             }
         };
@@ -253,6 +254,43 @@ impl Tile {
             Response::One | Response::Model(_) => None,
         }
     }
+}
+
+/// An image of even noise: a tile, times its primary beam where that was divided out.
+struct Even<'a> {
+    image: &'a Source,
+    response: Option<&'a Source>,
+    shape: (usize, usize),
+}
+
+/// Rows of a plane that are read at once where the plane does not fit into memory.
+const ROWS_AT_ONCE: usize = 256;
+
+impl Even<'_> {
+    fn planes(&self, rows: Range<usize>) -> Result<(Array2<f32>, Option<Array2<f32>>)> {
+        let response = self.response.map(|source| source.rows(rows.clone())).transpose()?;
+        Ok((self.image.rows(rows)?, response))
+    }
+}
+
+impl stats::Strips for Even<'_> {
+    fn n_px(&self) -> usize {
+        self.shape.0 * self.shape.1
+    }
+
+    fn each(&self, take: &mut dyn FnMut(&[f32])) -> Result<()> {
+        for start in (0..self.shape.0).step_by(ROWS_AT_ONCE) {
+            let (pixels, response) = self.planes(start..self.shape.0.min(start + ROWS_AT_ONCE))?;
+            let pixels = response.map_or(pixels.clone(), |response| product(&pixels, &response));
+            take(pixels.as_slice().expect("rows are read in standard layout"));
+        }
+        Ok(())
+    }
+}
+
+/// Missing where the response is 0 or missing: nothing was divided there.
+fn product(pixels: &Array2<f32>, response: &Array2<f32>) -> Array2<f32> {
+    Zip::from(pixels).and(response).map_collect(|pixel, response| if *response > 0.0 { pixel * response } else { f32::NAN })
 }
 
 impl Noise {
