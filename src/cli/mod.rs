@@ -16,6 +16,7 @@ mod ingest;
 mod inputs;
 mod lines;
 mod log;
+mod mosaic;
 mod plan;
 mod preview;
 mod progress;
@@ -72,6 +73,7 @@ fn run(args: &Args) -> crate::Result<Exit> {
         Command::Demo(options) => demo::run(options, &args.common),
         Command::Cache(options) => cache::run(options, &args.common),
         Command::Stats(options) => stats::run(options, &args.common),
+        Command::Mosaic(options) => mosaic::run(options, &args.common),
         Command::Preview(options) => preview::run(options, &args.common),
     }
 }

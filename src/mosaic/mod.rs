@@ -105,6 +105,13 @@ pub struct Report {
     pub warnings: Vec<Warning>,
 }
 
+/// The files that these options write.
+pub fn outputs_of(options: &Options) -> Vec<PathBuf> {
+    outputs::Paths::of(&options.output, &options.maps)
+        .map(|paths| paths.all().map(PathBuf::from).collect())
+        .unwrap_or_default()
+}
+
 /// Something odd.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Warning {
