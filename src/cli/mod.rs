@@ -20,6 +20,7 @@ mod plan;
 mod preview;
 mod progress;
 mod ps1;
+mod regrid;
 mod settings;
 mod stats;
 mod summary;
@@ -57,7 +58,12 @@ fn run(args: &Args) -> crate::Result<Exit> {
     args.common.apply()?;
     let may_use_a_card = matches!(
         args.command,
-        Command::Convolve(_) | Command::Demo(_) | Command::Devices | Command::Ps1(_) | Command::Stats(_)
+        Command::Convolve(_)
+            | Command::Demo(_)
+            | Command::Devices
+            | Command::Ps1(_)
+            | Command::Regrid(_)
+            | Command::Stats(_)
     );
     if !may_use_a_card {
         args.common.refuse_gpu()?;
@@ -71,6 +77,7 @@ fn run(args: &Args) -> crate::Result<Exit> {
         Command::Ingest(options) => ingest::run(options, &args.common),
         Command::Demo(options) => demo::run(options, &args.common),
         Command::Cache(options) => cache::run(options, &args.common),
+        Command::Regrid(options) => regrid::run(options, &args.common),
         Command::Stats(options) => stats::run(options, &args.common),
         Command::Preview(options) => preview::run(options, &args.common),
     }
