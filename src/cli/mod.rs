@@ -21,6 +21,7 @@ mod plan;
 mod preview;
 mod progress;
 mod ps1;
+mod regrid;
 mod settings;
 mod stats;
 mod summary;
@@ -58,7 +59,12 @@ fn run(args: &Args) -> crate::Result<Exit> {
     args.common.apply()?;
     let may_use_a_card = matches!(
         args.command,
-        Command::Convolve(_) | Command::Demo(_) | Command::Devices | Command::Ps1(_) | Command::Stats(_)
+        Command::Convolve(_)
+            | Command::Demo(_)
+            | Command::Devices
+            | Command::Ps1(_)
+            | Command::Regrid(_)
+            | Command::Stats(_)
     );
     if !may_use_a_card {
         args.common.refuse_gpu()?;
@@ -72,6 +78,7 @@ fn run(args: &Args) -> crate::Result<Exit> {
         Command::Ingest(options) => ingest::run(options, &args.common),
         Command::Demo(options) => demo::run(options, &args.common),
         Command::Cache(options) => cache::run(options, &args.common),
+        Command::Regrid(options) => regrid::run(options, &args.common),
         Command::Stats(options) => stats::run(options, &args.common),
         Command::Mosaic(options) => mosaic::run(options, &args.common),
         Command::Preview(options) => preview::run(options, &args.common),

@@ -11,5 +11,5 @@ pub mod stats;
 /// All shaders of all operations.
 #[cfg(feature = "gpu")]
 pub fn shaders() -> impl Iterator<Item = &'static crate::gpu::Shader> {
-    gaussian::gpu::SHADERS.into_iter().chain(stats::gpu::SHADERS).chain(bands::gpu::SHADERS)
+    gaussian::gpu::SHADERS.into_iter().chain(stats::gpu::SHADERS).chain(bands::gpu::SHADERS).chain(regrid::gpu::SHADERS)
 }

@@ -90,6 +90,14 @@ pub(super) fn read_source_header(source: &Source) -> Result<Header> {
     open(source).map(|(_, _, header)| header)
 }
 
+/// Reads the header and the shape of a plane, as [`super::read_plane_frame`] says.
+pub(super) fn read_source_frame(source: &Source, plane: usize) -> Result<(Header, (usize, usize), usize)> {
+    let (_, info, header) = open(source)?;
+    let shape = plane_shape(source, &info)?;
+    let (_, n_planes) = corner_of(source, &info, plane)?;
+    Ok((header, shape, n_planes))
+}
+
 /// The most memory that [`read_source`] takes, as [`super::read_bytes`] says.
 pub(super) fn read_bytes(source: &Source) -> Result<u64> {
     check_signature(&source.path)?;

@@ -115,6 +115,27 @@ pub fn read_header(input: &str) -> Result<Header> {
     if source.path.is_dir() { zarr::header(&source.directory()?) } else { fits::read_source_header(&source) }
 }
 
+/// The header that [`read`] would give and the shape of its plane, and no pixels.
+///
+/// # Errors
+/// As [`read`], but for the pixels.
+pub fn read_frame(input: &str) -> Result<(Header, (usize, usize))> {
+    read_plane_frame(input, 0).map(|(header, shape, _)| (header, shape))
+}
+
+/// What [`read_plane`] would give, the shape in place of the pixels.
+///
+/// # Errors
+/// As [`read_plane`], but for the pixels.
+pub fn read_plane_frame(input: &str, plane: usize) -> Result<(Header, (usize, usize), usize)> {
+    let source = Source::find(input)?;
+    if source.path.is_dir() {
+        zarr::frame(&source.directory()?, plane)
+    } else {
+        fits::read_source_frame(&source, plane)
+    }
+}
+
 /// The most memory, in bytes, that [`read`] of this input takes, from metadata alone; the chunks of a Zarr array
 /// that are being decoded come on top.
 ///

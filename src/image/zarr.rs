@@ -119,6 +119,13 @@ pub(super) fn header(dir: &Path) -> Result<Header> {
     read_header(dir, &open(dir)?)
 }
 
+/// Reads the header and the shape of a plane, as [`super::read_plane_frame`] says.
+pub(super) fn frame(dir: &Path, plane: usize) -> Result<(Header, (usize, usize), usize)> {
+    let array = open(dir)?;
+    let (shape, _, n_planes) = find_plane(dir, &array, plane)?;
+    Ok((read_header(dir, &array)?, shape, n_planes))
+}
+
 /// The most memory that [`read`] takes, but for the chunks in hand, as [`super::read_bytes`] says.
 pub(super) fn read_bytes(dir: &Path) -> Result<u64> {
     let array = open(dir)?;

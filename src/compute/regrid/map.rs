@@ -25,8 +25,16 @@ const CHECKS_PX: [f64; 3] = [10.5, 31.5, 52.5];
 /// Positions that are worked out for a cell.
 const N_EXACT: usize = NODES_PX.len() * NODES_PX.len() + CHECKS_PX.len() * CHECKS_PX.len();
 
-/// A row of positions of a cell.
+/// A row of numbers of a cell.
 pub(super) type Row = [f64; CELL_PX];
+
+/// The positions in the source of a row of target pixels.
+pub(super) struct Positions {
+    pub x: Row,
+    pub y: Row,
+    /// Of x by the target's x, x by its y, y by x, y by y; where they were asked for.
+    pub derivatives: Option<[Row; 4]>,
+}
 
 /// The map of one cell.
 #[derive(Clone, Debug)]
@@ -108,14 +116,27 @@ impl Cell {
     }
 
     /// The source positions of a row of target pixels, the whole width of the cell.
-    pub fn row(&self, way: &Way, column: usize, y_px: usize) -> (Row, Row) {
+    pub fn row(&self, way: &Way, column: usize, y_px: usize, with_derivatives: bool) -> Positions {
         match self {
-            Self::Smooth(smooth) => smooth.row(y_px % CELL_PX),
+            Self::Smooth(smooth) => smooth.row(y_px % CELL_PX, with_derivatives),
             Self::Exact => {
-                let mut x: Row = std::array::from_fn(|i| (column * CELL_PX + i) as f64);
-                let mut y: Row = [y_px as f64; CELL_PX];
-                way.to_source(&mut x, &mut y);
-                (x, y)
+                let at = |off_x: f64, off_y: f64| {
+                    let mut x: Row = std::array::from_fn(|i| (column * CELL_PX + i) as f64 + off_x);
+                    let mut y: Row = [y_px as f64 + off_y; CELL_PX];
+                    way.to_source(&mut x, &mut y);
+                    (x, y)
+                };
+                let (x, y) = at(0.0, 0.0);
+                let derivatives = with_derivatives.then(|| {
+                    let difference = |a: (Row, Row), b: (Row, Row)| {
+                        let of = |a: &Row, b: &Row| std::array::from_fn(|i| a[i] - b[i]);
+                        (of(&a.0, &b.0), of(&a.1, &b.1))
+                    };
+                    let (x_by_x, y_by_x) = difference(at(0.5, 0.0), at(-0.5, 0.0));
+                    let (x_by_y, y_by_y) = difference(at(0.0, 0.5), at(0.0, -0.5));
+                    [x_by_x, x_by_y, y_by_x, y_by_y]
+                });
+                Positions { x, y, derivatives }
             }
         }
     }
@@ -129,7 +150,7 @@ impl Cell {
                 let mut bounds = [(f64::INFINITY, f64::NEG_INFINITY); 2];
                 let column = pixels.x.start / CELL_PX;
                 for y_px in pixels.y.clone() {
-                    let (x, y) = self.row(way, column, y_px);
+                    let Positions { x, y, .. } = self.row(way, column, y_px, false);
                     let from = pixels.x.start % CELL_PX;
                     for i in from..from + pixels.x.len() {
                         for (bound, value) in bounds.iter_mut().zip([x[i], y[i]]) {
@@ -150,15 +171,38 @@ impl Smooth {
         (cubic(&along(&self.x, v), u), cubic(&along(&self.y, v), u))
     }
 
-    fn row(&self, y_px: usize) -> (Row, Row) {
+    fn row(&self, y_px: usize, with_derivatives: bool) -> Positions {
         let v = (y_px as f64 - MIDDLE_PX) / HALF_PX;
-        let (mut x, mut y) = ([0.0; CELL_PX], [0.0; CELL_PX]);
-        row_of_cubics(&along(&self.x, v), &along(&self.y, v), &mut x, &mut y);
-        (x, y)
+        let (of_x, of_y) = (along(&self.x, v), along(&self.y, v));
+        let row = |terms: &[f64; 4]| {
+            let mut row = [0.0; CELL_PX];
+            row_of_cubics(terms, &mut row);
+            row
+        };
+        let derivatives = with_derivatives.then(|| {
+            let by_x = |terms: [f64; 4]| row(&derived(terms).map(|term| term / HALF_PX));
+            let by_y = |terms: &[[f64; 4]; 4]| {
+                let columns = [0, 1, 2, 3].map(|j| derived(terms.map(|row| row[j])));
+                row(&columns.map(|column| cubic(&column, v) / HALF_PX))
+            };
+            [by_x(of_x), by_y(&self.x), by_x(of_y), by_y(&self.y)]
+        });
+        Positions { x: row(&of_x), y: row(&of_y), derivatives }
+    }
+
+    /// The derivatives at a place in the cell, in the order of [`Positions::derivatives`].
+    pub fn derivatives(&self, x_px: f64, y_px: f64) -> [f64; 4] {
+        let (u, v) = ((x_px - MIDDLE_PX) / HALF_PX, (y_px - MIDDLE_PX) / HALF_PX);
+        let by_x = |terms: &[[f64; 4]; 4]| cubic(&derived(along(terms, v)), u) / HALF_PX;
+        let by_y = |terms: &[[f64; 4]; 4]| {
+            let columns = [0, 1, 2, 3].map(|j| cubic(&derived(terms.map(|row| row[j])), v));
+            cubic(&columns, u) / HALF_PX
+        };
+        [by_x(&self.x), by_y(&self.x), by_x(&self.y), by_y(&self.y)]
     }
 
     /// Bounds of the polynomials, by the coefficients of Bernstein, between which each of them stays.
-    fn bounds(&self, pixels: &Window) -> [(f64, f64); 2] {
+    pub fn bounds(&self, pixels: &Window) -> [(f64, f64); 2] {
         let place = |range: &Range<usize>, i: usize| {
             let first = (range.start % CELL_PX) as f64;
             first + (range.len() as f64 - 1.0) * i as f64 / 3.0
@@ -181,12 +225,15 @@ impl Smooth {
 }
 
 #[multiversion::multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2", "aarch64+neon"))]
-fn row_of_cubics(of_x: &[f64; 4], of_y: &[f64; 4], x: &mut Row, y: &mut Row) {
-    for i in 0..CELL_PX {
-        let u = (i as f64 - MIDDLE_PX) / HALF_PX;
-        x[i] = cubic(of_x, u);
-        y[i] = cubic(of_y, u);
+fn row_of_cubics(terms: &[f64; 4], row: &mut Row) {
+    for (i, value) in row.iter_mut().enumerate() {
+        *value = cubic(terms, (i as f64 - MIDDLE_PX) / HALF_PX);
     }
+}
+
+/// The factors of the derivative of a cubic.
+fn derived([_, one, two, three]: [f64; 4]) -> [f64; 4] {
+    [one, 2.0 * two, 3.0 * three, 0.0]
 }
 
 #[inline(always)]

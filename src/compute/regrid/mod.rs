@@ -24,18 +24,31 @@
 //! elsewhere leave out the missing pixels of their wider support, and what lies beyond the edge, and divide by the weight
 //! that is left, which is never small. So NaN spreads no farther than with `Bilinear`.
 //!
-//! The footprint is 1 where there is a pixel and 0 where there is none; pixels are NaN where it is 0.
+//! `Adaptive` leaves out missing pixels and what lies beyond the edge, and gives NaN where less than half of its Gaussian is
+//! left, or where the position is outside of the source.
+//!
+//! The footprint is 1 where there is a pixel and 0 where there is none; with `Adaptive` it is the part of the
+//! Gaussian that was left. Pixels are NaN where it is 0.
 //!
 //! # Accuracy
 //!
-//! The results have the same bits for any number of threads and however the target is cut into windows.
+//! The results have the same bits for any number of threads and however the target is cut into windows. They are
+//! within [`TOLERANCE`] of the exact sums at the exact positions, beside what [`MAP_TOLERANCE_PX`] makes of the steepest
+//! slope.
 
 pub mod cpu;
+#[cfg(feature = "gpu")]
+pub mod gpu;
+#[cfg(not(feature = "gpu"))]
+mod gpu_absent;
 mod map;
 mod reach;
+pub mod reference;
+mod taps;
 mod way;
 
 use crate::error::Result;
+use crate::gpu::select::{TRANSFER_SECONDS_PER_PX, Work};
 use crate::wcs::Wcs;
 use map::{Map, cells_of};
 use ndarray::{Array2, ArrayView2};
@@ -49,6 +62,9 @@ pub const MAP_TOLERANCE_PX: f64 = 1e-5;
 /// Positions so near to a pixel's centre, or to the middle between two, are taken to be there: so an image on
 /// its own grid stays as it is, and a missing pixel does not spread by rounding.
 pub const SNAP_PX: f64 = 1e-6;
+
+/// Largest error of a sum beyond that of its position, in units of the largest pixel that enters it: the rounding of f32.
+pub const TOLERANCE: f64 = 2e-6;
 
 /// How pixels are weighed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -64,6 +80,52 @@ pub enum Method {
     Lanczos3,
     /// A Gaussian as large as the target's pixel, as it lies on the source (DeForest 2004): for coarser targets
     Adaptive,
+}
+
+impl Method {
+    pub const ALL: [Self; 5] = [Self::Nearest, Self::Bilinear, Self::Bicubic, Self::Lanczos3, Self::Adaptive];
+
+    /// As the command line and keys spell it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Nearest => "nearest",
+            Self::Bilinear => "bilinear",
+            Self::Bicubic => "bicubic",
+            Self::Lanczos3 => "lanczos3",
+            Self::Adaptive => "adaptive",
+        }
+    }
+
+    /// Of one thread for a pixel; an estimate.
+    fn seconds_per_px(self) -> f64 {
+        match self {
+            Self::Nearest | Self::Bilinear => 10e-9,
+            Self::Bicubic => 30e-9,
+            Self::Lanczos3 => 60e-9,
+            Self::Adaptive => 200e-9,
+        }
+    }
+}
+
+/// What stays as it is where pixels of the target are larger or smaller than those of the source.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Conserve {
+    /// The value: flux per area, or per beam
+    #[default]
+    SurfaceBrightness,
+    /// The sum: flux per pixel
+    Flux,
+}
+
+impl Conserve {
+    /// As the command line and keys spell it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::SurfaceBrightness => "surface-brightness",
+            Self::Flux => "flux",
+        }
+    }
 }
 
 /// A rectangle of target pixels.
@@ -95,6 +157,7 @@ pub struct Regrid {
     way: Way,
     source_shape: (usize, usize),
     method: Method,
+    conserve: Conserve,
     window: Option<Window>,
     /// Of the window; made when it is first needed.
     map: OnceLock<Map>,
@@ -115,7 +178,25 @@ impl Regrid {
     ) -> Result<Self> {
         let way = Way::new(source, target)?;
         let window = reach::reach(&way, source_shape, target_shape);
-        Ok(Self { way, source_shape, method, window, map: OnceLock::new() })
+        let conserve = Conserve::SurfaceBrightness;
+        Ok(Self { way, source_shape, method, conserve, window, map: OnceLock::new() })
+    }
+
+    /// The same with pixels whose sum is kept, or whose values are.
+    #[must_use]
+    pub fn conserving(self, conserve: Conserve) -> Self {
+        Self { conserve, ..self }
+    }
+
+    pub fn method(&self) -> Method {
+        self.method
+    }
+
+    /// What of this work is better done where: for [`crate::gpu::select`].
+    pub fn work(&self, n_threads: usize) -> Work {
+        let n_px = self.window.as_ref().map_or(0, |window| window.y.len() * window.x.len()) as f64;
+        let cpu_seconds = n_px * self.method.seconds_per_px() / n_threads as f64;
+        Work::Estimated { cpu_seconds, gpu_seconds: n_px * TRANSFER_SECONDS_PER_PX }
     }
 
     /// Smallest rectangle of target pixels that the source may reach, a few pixels of margin included; `None` if the
@@ -132,18 +213,17 @@ impl Regrid {
             let Some([x, y]) = cell.bounds(&self.way, pixels) else { return };
             let is_off = |(low, high): (f64, f64), n: usize| high < -1.0 || low > n as f64;
             if !is_off(x, nx) && !is_off(y, ny) {
-                (low, high) = (low.min(y.0), high.max(y.1));
+                let (before, behind) = self.rows_about(cell);
+                let last = ny as f64 - 1.0;
+                // Rounding in the bounds is far below a pixel.
+                (low, high) =
+                    (low.min((y.0 - 1e-3).clamp(0.0, last) - before), high.max((y.1 + 1e-3).clamp(0.0, last) + behind));
             }
         });
         if low > high {
             return 0..0;
         }
-        let most = ny as f64 - 1.0;
-        let (low, high) = ((low - MAP_TOLERANCE_PX).clamp(0.0, most), (high + MAP_TOLERANCE_PX).clamp(0.0, most));
-        let reach = self.reach_px();
-        // The last pair of rows serves for the last row too.
-        let first = (low.floor() as usize).min(ny.saturating_sub(2)).saturating_sub(reach - 1);
-        first..(high.floor() as usize + reach + 1).min(ny)
+        low.floor().max(0.0) as usize..(high.floor() as usize + 1).min(ny)
     }
 
     /// Resamples; shape of the result: the window's.
@@ -166,12 +246,16 @@ impl Regrid {
         out
     }
 
-    /// How many pixels on either side of a position enter the sum.
-    fn reach_px(&self) -> usize {
+    /// How many rows before and behind that of a position enter the sum.
+    fn rows_about(&self, cell: &map::Cell) -> (f64, f64) {
         match self.method {
-            Method::Nearest | Method::Bilinear => 1,
-            Method::Bicubic => 2,
-            Method::Lanczos3 | Method::Adaptive => 3,
+            Method::Nearest | Method::Bilinear => (0.0, 1.0),
+            Method::Bicubic => (1.0, 2.0),
+            Method::Lanczos3 => (2.0, 3.0),
+            Method::Adaptive => {
+                let (_, reach) = taps::reach_of_cell(cell);
+                (f64::from(reach), f64::from(reach))
+            }
         }
     }
 
@@ -193,7 +277,7 @@ impl Regrid {
     }
 
     /// Calls for each cell with those pixels of it that are in the window, which is within the source's reach.
-    fn for_each_cell(&self, window: &Window, mut work: impl FnMut(&map::Cell, &Window)) {
+    fn for_each_cell<'a>(&'a self, window: &Window, mut work: impl FnMut(&'a map::Cell, &Window)) {
         if window.y.is_empty() || window.x.is_empty() {
             return;
         }
