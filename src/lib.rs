@@ -22,13 +22,14 @@
 //! - [`cli`]: options, printing, progress, exit codes; the only room that knows the terminal
 //! - [`ps1`]: the four stages, the list, the input and output stores, ingest, resume
 //! - [`skycell`]: what a PS1 skycell is: names, layout, bands, mask bits
-//! - [`compute`]: arithmetic on planes: the Gaussian, the sum of bands, statistics, and slow f64 versions as judges
+//! - [`compute`]: arithmetic on planes: the Gaussian, the sum of bands, statistics, images on other grids, and slow f64 versions as judges
 //! - [`gpu`]: a graphics card: adapters, memory under a budget, passes; nothing but names without the feature `gpu`
 //! - [`image`]: FITS and Zarr opened and written by content; outputs published whole
 //! - [`cache`]: results found again by the content they come from: keys, entries, limits, RocksDB
 //! - [`wcs`]: between pixels and the sky, by FITS headers
 //! - [`startup`]: what a process finds out when it starts, kept in the cache
 //! - [`tiles`]: the numbers of many images and of their primary beams, and where they lie
+//! - [`mod@regrid`]: one image on the grid of another, from file to file and by chunks from the cache
 //! - [`preview`]: pictures; [`demo`]: a synthetic projection to try everything on
 //! - [`error`], [`units`], [`interrupt`]: one error type, checked quantities, signals as a flag; `pages`:
 //!   large buffers without page faults
@@ -69,9 +70,11 @@ pub mod error;
 pub mod gpu;
 pub mod image;
 pub mod interrupt;
+pub mod mosaic;
 mod pages;
 pub mod preview;
 pub mod ps1;
+pub mod regrid;
 pub mod skycell;
 pub mod startup;
 pub mod tiles;

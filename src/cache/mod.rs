@@ -180,6 +180,11 @@ impl Cache {
         self.disk().is_some()
     }
 
+    /// Whether nothing is looked for, and nothing kept.
+    pub fn is_off(&self) -> bool {
+        self.memory.is_none()
+    }
+
     /// Whether files are to be read again although they look unchanged.
     pub fn is_paranoid(&self) -> bool {
         self.settings.paranoid

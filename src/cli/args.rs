@@ -179,8 +179,12 @@ pub enum Command {
     Ingest(super::ingest::Options),
     /// Blur an image with a Gaussian PSF
     Convolve(super::convolve::Options),
+    /// Put an image on the pixel grid of another
+    Regrid(super::regrid::Options),
     /// Print the statistics of images, and of their primary beams
     Stats(super::stats::Options),
+    /// Add tiles to one image, weighted by their primary beams and noise
+    Mosaic(super::mosaic::Options),
     /// Look at the cache of results, check it, remove from it
     Cache(super::cache::Options),
     /// Make a picture of an image

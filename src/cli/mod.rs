@@ -16,10 +16,12 @@ mod ingest;
 mod inputs;
 mod lines;
 mod log;
+mod mosaic;
 mod plan;
 mod preview;
 mod progress;
 mod ps1;
+mod regrid;
 mod settings;
 mod stats;
 mod summary;
@@ -67,7 +69,12 @@ fn run(args: &Args) -> crate::Result<Exit> {
     args.common.apply()?;
     let may_use_a_card = matches!(
         args.command,
-        Command::Convolve(_) | Command::Demo(_) | Command::Devices | Command::Ps1(_) | Command::Stats(_)
+        Command::Convolve(_)
+            | Command::Demo(_)
+            | Command::Devices
+            | Command::Ps1(_)
+            | Command::Regrid(_)
+            | Command::Stats(_)
     );
     if !may_use_a_card {
         args.common.refuse_gpu()?;
@@ -81,7 +88,9 @@ fn run(args: &Args) -> crate::Result<Exit> {
         Command::Ingest(options) => ingest::run(options, &args.common),
         Command::Demo(options) => demo::run(options, &args.common),
         Command::Cache(options) => cache::run(options, &args.common),
+        Command::Regrid(options) => regrid::run(options, &args.common),
         Command::Stats(options) => stats::run(options, &args.common),
+        Command::Mosaic(options) => mosaic::run(options, &args.common),
         Command::Preview(options) => preview::run(options, &args.common),
     }
 }

@@ -2,12 +2,14 @@
 
 pub mod bands;
 pub mod beam;
+pub mod coadd;
 pub mod gaussian;
 pub mod reference;
+pub mod regrid;
 pub mod stats;
 
 /// All shaders of all operations.
 #[cfg(feature = "gpu")]
 pub fn shaders() -> impl Iterator<Item = &'static crate::gpu::Shader> {
-    gaussian::gpu::SHADERS.into_iter().chain(stats::gpu::SHADERS).chain(bands::gpu::SHADERS)
+    gaussian::gpu::SHADERS.into_iter().chain(stats::gpu::SHADERS).chain(bands::gpu::SHADERS).chain(regrid::gpu::SHADERS)
 }

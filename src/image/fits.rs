@@ -4,6 +4,9 @@
 //! by its own cause. Header rules are left to [`super::header`].
 
 mod packed;
+mod rows;
+
+pub use rows::RowWriter;
 
 use super::cfitsio::{FitsFile, ImageInfo, Pixel};
 use super::header::{BLOCK_LENGTH, Header};
@@ -14,6 +17,7 @@ use ndarray::{Array2, ArrayView2};
 use rayon::prelude::*;
 use std::fmt::Write as _;
 use std::io::{BufWriter, Write};
+use std::ops::Range;
 use std::path::Path;
 
 /// Pixels converted at once where the stored type is wider than the wanted one.
@@ -27,21 +31,50 @@ pub(super) fn read_source(source: &Source, plane: usize) -> Result<(Image, usize
     let (mut file, info, header) = open(source)?;
     let (ny, nx) = plane_shape(source, &info)?;
     let (corner, n_planes) = corner_of(source, &info, plane)?;
-    let mut pixels = room(source, &mut file, &info)?;
+    let pixels = room(source, &mut file, &info, ny)?;
+    let pixels = fill(&mut file, &info, (ny, nx), &corner, pixels)?;
+    Ok((Image { pixels, header }, n_planes))
+}
+
+/// Reads rows of a plane, as [`super::read_rows`] says.
+pub(super) fn read_rows(source: &Source, plane: usize, rows: &Range<usize>) -> Result<Array2<f32>> {
+    let (mut file, info, _) = open(source)?;
+    let (ny, nx) = plane_shape(source, &info)?;
+    super::check_rows(rows, ny, &source.path)?;
+    let (mut corner, _) = corner_of(source, &info, plane)?;
+    corner[1] += i64::try_from(rows.start).expect("a row index is below NAXIS2");
+    let pixels = room(source, &mut file, &info, rows.len())?;
+    fill(&mut file, &info, (rows.len(), nx), &corner, pixels)
+}
+
+/// What [`super::describe`] says.
+pub(super) fn describe(source: &Source) -> Result<(Header, (usize, usize), usize)> {
+    let (_, info, header) = open(source)?;
+    let (_, n_planes) = corner_of(source, &info, 0)?;
+    Ok((header, plane_shape(source, &info)?, n_planes))
+}
+
+/// Reads whole rows, the first pixel at `corner`, into the room for them.
+fn fill(
+    file: &mut FitsFile,
+    info: &ImageInfo,
+    (ny, nx): (usize, usize),
+    corner: &[i64],
+    mut pixels: Vec<f32>,
+) -> Result<Array2<f32>> {
     if matches!(info.bitpix, 64 | -64) {
         // Through f64, as CFITSIO refuses what is beyond the range of f32 where Rust gives infinity.
         #[expect(clippy::cast_possible_truncation, reason = "f32 is the working precision")]
-        for_strips(&mut file, &info, (ny, nx), &corner, |strip: &[f64]| {
+        for_strips(file, info, (ny, nx), corner, |strip: &[f64]| {
             pixels.extend(strip.iter().map(|&pixel| pixel as f32));
             Ok(())
         })?;
     } else {
         pixels.resize(ny * nx, 0.0);
         let find_missing = info.bitpix > 0 || info.compressed;
-        file.read(&mut corner.clone(), &mut pixels, find_missing)?;
+        file.read(&mut corner.to_vec(), &mut pixels, find_missing)?;
     }
-    let pixels = Array2::from_shape_vec((ny, nx), pixels).expect("as many pixels as the shape says were read");
-    Ok((Image { pixels, header }, n_planes))
+    Ok(Array2::from_shape_vec((ny, nx), pixels).expect("as many pixels as the shape says were read"))
 }
 
 /// The first pixel of a plane as CFITSIO counts, and how many planes there are.
@@ -55,6 +88,14 @@ fn corner_of(source: &Source, info: &ImageInfo, plane: usize) -> Result<(Vec<i64
 /// Reads the header alone, as [`super::read_header`] says.
 pub(super) fn read_source_header(source: &Source) -> Result<Header> {
     open(source).map(|(_, _, header)| header)
+}
+
+/// Reads the header and the shape of a plane, as [`super::read_plane_frame`] says.
+pub(super) fn read_source_frame(source: &Source, plane: usize) -> Result<(Header, (usize, usize), usize)> {
+    let (_, info, header) = open(source)?;
+    let shape = plane_shape(source, &info)?;
+    let (_, n_planes) = corner_of(source, &info, plane)?;
+    Ok((header, shape, n_planes))
 }
 
 /// The most memory that [`read_source`] takes, as [`super::read_bytes`] says.
@@ -79,7 +120,7 @@ pub(super) fn read_bytes(source: &Source) -> Result<u64> {
 pub(super) fn read_mask_source(source: &Source) -> Result<(Array2<u32>, Header)> {
     let (mut file, info, header) = open(source)?;
     let (ny, nx) = plane_shape(source, &info)?;
-    let mut pixels = room(source, &mut file, &info)?;
+    let mut pixels = room(source, &mut file, &info, ny)?;
     let (corner, _) = corner_of(source, &info, 0)?;
     for_strips(&mut file, &info, (ny, nx), &corner, |strip: &[f64]| {
         for &pixel in strip {
@@ -230,17 +271,17 @@ fn plane_shape(source: &Source, info: &ImageInfo) -> Result<(usize, usize)> {
     }
 }
 
-/// An empty vector that can take the first plane, which the file is found to hold up to its last pixel.
+/// An empty vector that can take so many rows of a plane, the first of which the file is found to hold up to its last pixel.
 ///
 /// So a header of a damaged file that claims a huge image costs no memory.
-fn room<T>(source: &Source, file: &mut FitsFile, info: &ImageInfo) -> Result<Vec<T>> {
-    let (ny, nx) = plane_shape(source, info)?;
+fn room<T>(source: &Source, file: &mut FitsFile, info: &ImageInfo, n_rows: usize) -> Result<Vec<T>> {
+    let (_, nx) = plane_shape(source, info)?;
     let mut last = vec![1; info.axes.len()];
     last[..2].copy_from_slice(&info.axes[..2]);
     file.read(&mut last, &mut [0_f64], info.bitpix > 0 || info.compressed)?;
     let mut pixels = Vec::new();
-    pixels.try_reserve_exact(ny * nx).map_err(|cause| {
-        Error::new(ErrorKind::Memory, format!("no memory for {nx} x {ny} pixels"))
+    pixels.try_reserve_exact(n_rows * nx).map_err(|cause| {
+        Error::new(ErrorKind::Memory, format!("no memory for {nx} x {n_rows} pixels"))
             .file(&source.path)
             .help("cut out a part of the image, or use a machine with more memory")
             .cause(cause)
@@ -262,7 +303,7 @@ fn for_strips<T: Pixel>(
     let mut first = corner.to_vec();
     for row in (0..ny).step_by(rows) {
         let strip = &mut strip[..rows.min(ny - row) * nx];
-        first[1] = i64::try_from(row).expect("a row index is below NAXIS2") + 1;
+        first[1] = corner[1] + i64::try_from(row).expect("a row index is below NAXIS2");
         file.read(&mut first, strip, info.bitpix > 0 || info.compressed)?;
         take(strip)?;
     }
@@ -300,14 +341,26 @@ fn output_header(input: &Header, (ny, nx): (usize, usize), data_sum: u32) -> Res
 fn write_bytes(to: &mut impl Write, path: &Path, header: &str, pixels: ArrayView2<f32>) -> Result<()> {
     let refused = |cause| Error::io("write the FITS file", path, cause);
     to.write_all(header.as_bytes()).map_err(refused)?;
+    write_rows(to, path, pixels)?;
+    to.write_all(&filling(pixels.len())).map_err(refused)
+}
+
+/// Writes rows of pixels as big-endian f32.
+fn write_rows(to: &mut impl Write, path: &Path, pixels: ArrayView2<f32>) -> Result<()> {
+    let refused = |cause| Error::io("write the FITS file", path, cause);
     let mut words = vec![0_u32; pixels.ncols()];
     for row in pixels.rows() {
         crate::interrupt::check()?;
         words.iter_mut().zip(row).for_each(|(word, pixel)| *word = pixel.to_bits().to_be());
         to.write_all(bytemuck::cast_slice(&words)).map_err(refused)?;
     }
-    let length = pixels.len() * 4;
-    to.write_all(&vec![0; length.next_multiple_of(BLOCK_LENGTH) - length]).map_err(refused)
+    Ok(())
+}
+
+/// What fills the last block behind so many pixels.
+fn filling(n_px: usize) -> Vec<u8> {
+    let length = n_px * 4;
+    vec![0; length.next_multiple_of(BLOCK_LENGTH) - length]
 }
 
 /// The ones' complement sum of the data blocks: each pixel is one 32-bit word, and zero filling adds nothing.

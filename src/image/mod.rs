@@ -16,6 +16,7 @@ use crate::error::{Error, ErrorKind, Result};
 use ndarray::Array2;
 use publish::Staged;
 use std::io::Read;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// One image plane with its header.
@@ -50,6 +51,36 @@ pub fn read_plane(input: &str, plane: usize) -> Result<(Image, usize)> {
     if source.path.is_dir() { zarr::read(&source.directory()?, plane) } else { fits::read_source(&source, plane) }
 }
 
+/// Some rows of a plane, as [`read_plane`] gives them; the others are not read, where the format allows it.
+///
+/// # Errors
+/// As [`read_plane`]; [`ErrorKind::Parameter`] for rows that are not there.
+pub fn read_rows(input: &str, plane: usize, rows: Range<usize>) -> Result<Array2<f32>> {
+    let source = Source::find(input)?;
+    if source.path.is_dir() {
+        zarr::read_rows(&source.directory()?, plane, &rows)
+    } else {
+        fits::read_rows(&source, plane, &rows)
+    }
+}
+
+/// The header that [`read_plane`] would give, rows and columns, and the number of planes; no pixels.
+///
+/// # Errors
+/// As [`read_header`].
+pub fn describe(input: &str) -> Result<(Header, (usize, usize), usize)> {
+    let source = Source::find(input)?;
+    if source.path.is_dir() { zarr::describe(&source.directory()?) } else { fits::describe(&source) }
+}
+
+fn check_rows(rows: &Range<usize>, ny: usize, path: &Path) -> Result<()> {
+    if rows.start < rows.end && rows.end <= ny {
+        return Ok(());
+    }
+    let what = format!("there are no rows {} to {}: the image has {ny}", rows.start, rows.end);
+    Err(Error::new(ErrorKind::Parameter, what).file(path))
+}
+
 /// Where a plane begins along the axes but x and y, that next to y first, and how many planes there are.
 fn find_plane(lengths: &[usize], plane: usize, path: &Path) -> Result<(Vec<usize>, usize)> {
     let n_planes = lengths.iter().fold(1, |n: usize, length| n.saturating_mul(*length));
@@ -82,6 +113,27 @@ pub fn read_mask(input: &str) -> Result<(Array2<u32>, Header)> {
 pub fn read_header(input: &str) -> Result<Header> {
     let source = Source::find(input)?;
     if source.path.is_dir() { zarr::header(&source.directory()?) } else { fits::read_source_header(&source) }
+}
+
+/// The header that [`read`] would give and the shape of its plane, and no pixels.
+///
+/// # Errors
+/// As [`read`], but for the pixels.
+pub fn read_frame(input: &str) -> Result<(Header, (usize, usize))> {
+    read_plane_frame(input, 0).map(|(header, shape, _)| (header, shape))
+}
+
+/// What [`read_plane`] would give, the shape in place of the pixels.
+///
+/// # Errors
+/// As [`read_plane`], but for the pixels.
+pub fn read_plane_frame(input: &str, plane: usize) -> Result<(Header, (usize, usize), usize)> {
+    let source = Source::find(input)?;
+    if source.path.is_dir() {
+        zarr::frame(&source.directory()?, plane)
+    } else {
+        fits::read_source_frame(&source, plane)
+    }
 }
 
 /// The most memory, in bytes, that [`read`] of this input takes, from metadata alone; the chunks of a Zarr array

@@ -14,6 +14,7 @@ use super::{Image, fits};
 use crate::error::{Error, ErrorKind, Result};
 use ndarray::Array2;
 use serde_json::{Map, json};
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use zarrs::array::{Array, ArraySubset, Element, ElementOwned};
@@ -94,9 +95,35 @@ pub(super) fn read(dir: &Path, plane: usize) -> Result<(Image, usize)> {
     Ok((Image { pixels, header: read_header(dir, &array)? }, n_planes))
 }
 
+/// Reads rows of a plane, as [`super::read_rows`] says; whole chunks are decoded for them.
+pub(super) fn read_rows(dir: &Path, plane: usize, rows: &Range<usize>) -> Result<Array2<f32>> {
+    let array = open(dir)?;
+    let ((ny, nx), subset, _) = find_plane(dir, &array, plane)?;
+    super::check_rows(rows, ny, dir)?;
+    let mut ranges = subset.to_ranges();
+    let along_y = ranges.len() - 2;
+    ranges[along_y] = rows.start as u64..rows.end as u64;
+    let pixels = numbers(dir, &array, &ArraySubset::new_with_ranges(&ranges))?;
+    Ok(Array2::from_shape_vec((rows.len(), nx), pixels).expect("as many pixels as the rows have were read"))
+}
+
+/// What [`super::describe`] says.
+pub(super) fn describe(dir: &Path) -> Result<(Header, (usize, usize), usize)> {
+    let array = open(dir)?;
+    let (shape, _, n_planes) = find_plane(dir, &array, 0)?;
+    Ok((read_header(dir, &array)?, shape, n_planes))
+}
+
 /// Reads the header alone, as [`super::read_header`] says.
 pub(super) fn header(dir: &Path) -> Result<Header> {
     read_header(dir, &open(dir)?)
+}
+
+/// Reads the header and the shape of a plane, as [`super::read_plane_frame`] says.
+pub(super) fn frame(dir: &Path, plane: usize) -> Result<(Header, (usize, usize), usize)> {
+    let array = open(dir)?;
+    let (shape, _, n_planes) = find_plane(dir, &array, plane)?;
+    Ok((read_header(dir, &array)?, shape, n_planes))
 }
 
 /// The most memory that [`read`] takes, but for the chunks in hand, as [`super::read_bytes`] says.

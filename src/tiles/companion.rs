@@ -1,4 +1,4 @@
-//! The primary beam of a tile, found by the end of the tile's name.
+//! The primary beam of a tile, its noise map, and whether it was corrected, by the end of the tile's name.
 //!
 //! | tile | primary beam | written by |
 //! |---|---|---|
@@ -7,6 +7,9 @@
 //! | any `X.fits` | `X.pb.fits` | |
 //!
 //! The first that is there counts. Compressed files and Zarr arrays follow the same rules with their own endings.
+//!
+//! A map of the noise of `X.fits` is `X.noiseMap.fits`, `X_rms.fits`, `X-rms.fits` or `X.rms.fits`. Tiles named
+//! `X-image-pb`, `X.image.pbcor` and `X.pbcor` were divided by their primary beam, `X-image` and `X.image` were not.
 
 use std::path::{Path, PathBuf};
 
@@ -27,6 +30,30 @@ pub fn find(tile: &Path) -> Option<PathBuf> {
     let file = if tile.exists() { tile.to_path_buf() } else { crate::image::input_path(tile.to_str()?).ok()? };
     let name = file.file_name()?.to_str()?;
     names(name).map(|name| file.with_file_name(name)).find(|path| path.exists())
+}
+
+/// Ends that the name of a noise map adds to that of its tile.
+const NOISE_ENDINGS: [&str; 4] = [".noiseMap", "_rms", "-rms", ".rms"];
+
+/// The map of a tile's noise that lies beside it.
+pub fn find_noise(tile: &Path) -> Option<PathBuf> {
+    let file = if tile.exists() { tile.to_path_buf() } else { crate::image::input_path(tile.to_str()?).ok()? };
+    let name = file.file_name()?.to_str()?;
+    let (stem, extension) = name.split_at(name.len() - extension_length(name));
+    let names = NOISE_ENDINGS.iter().map(|end| format!("{stem}{end}{extension}"));
+    names.map(|name| file.with_file_name(name)).find(|path| path.exists())
+}
+
+/// Whether a tile was divided by its primary beam, as far as its name says so.
+pub fn is_corrected(tile: &Path) -> Option<bool> {
+    let file = if tile.exists() { tile.to_path_buf() } else { crate::image::input_path(tile.to_str()?).ok()? };
+    let name = file.file_name()?.to_str()?.to_ascii_lowercase();
+    let stem = &name[..name.len() - extension_length(&name)];
+    match stem {
+        _ if [".pbcor", "-image-pb"].iter().any(|end| stem.ends_with(end)) => Some(true),
+        _ if [".image", "-image"].iter().any(|end| stem.ends_with(end)) => Some(false),
+        _ => None,
+    }
 }
 
 /// Names that the primary beam of a tile may have, first choice first.
@@ -63,6 +90,32 @@ mod tests {
         assert_eq!(found("a.pb.fits"), ["a.pb.pb.fits"]);
         assert_eq!(found("skycell.2556.080_data"), ["skycell.2556.080_data.pb"]);
         assert!(found(".fits").is_empty());
+    }
+
+    #[test]
+    fn names_tell_corrected_tiles_from_others() {
+        let told = |name: &str| {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join(name);
+            std::fs::write(&path, "").unwrap();
+            is_corrected(&path)
+        };
+        for name in ["a-image-pb.fits", "a-MFS-image-pb.fits.gz", "a.image.pbcor.fits", "a.pbcor.FITS", "a.pbcor"] {
+            assert_eq!(told(name), Some(true), "{name}");
+        }
+        assert_eq!([told("a-image.fits"), told("a.image.fits"), told("image.fits")], [Some(false), Some(false), None]);
+    }
+
+    #[test]
+    fn a_noise_map_is_named_after_its_tile() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["epoch01.fits", "epoch01.noiseMap.fits", "a.fits.gz", "a_rms.fits.gz", "b.fits"] {
+            std::fs::write(dir.path().join(name), "").unwrap();
+        }
+        let found = |name: &str| find_noise(&dir.path().join(name));
+        assert_eq!(found("epoch01.fits"), Some(dir.path().join("epoch01.noiseMap.fits")));
+        assert_eq!(found("a.fits.gz[1]"), Some(dir.path().join("a_rms.fits.gz")));
+        assert_eq!([found("b.fits"), found("a_rms.fits.gz")], [None, None]);
     }
 
     #[test]

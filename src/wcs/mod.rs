@@ -143,6 +143,15 @@ impl Wcs {
         (hand * lat_sign * size(of_lon), lat_sign * size(of_lat))
     }
 
+    /// How far the pixels of another image are from those of this one where both lie on one grid, in pixels (x, y):
+    /// what is added to a position in this image to have it in the other; `None` where they differ in more than CRPIX.
+    pub fn offset_to(&self, other: &Self) -> Option<(f64, f64)> {
+        let ([x, y], [other_x, other_y]) = (self.parsed.crpix, other.parsed.crpix);
+        let mut moved = self.parsed.clone();
+        moved.crpix = other.parsed.crpix;
+        (moved == other.parsed).then_some((other_x - x, other_y - y))
+    }
+
     /// The sky in the middle of an image of (ny, nx) pixels; `None` beyond the rim of the projection.
     pub fn center(&self, (ny, nx): (usize, usize)) -> Option<SkyLonLat> {
         let middle = |n: usize| (n as f64 - 1.0) / 2.0;

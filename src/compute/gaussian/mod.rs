@@ -22,7 +22,7 @@ mod cost;
 mod decimate;
 mod finish;
 mod gather;
-mod memory_hints;
+pub(in crate::compute) mod memory_hints;
 mod mirror;
 mod multirate_taps;
 mod ring;
