@@ -175,6 +175,8 @@ pub enum Command {
     Convolve(super::convolve::Options),
     /// Print the statistics of images, and of their primary beams
     Stats(super::stats::Options),
+    /// Check tiles, alone, against each other and against a catalogue
+    Validate(super::validate::Options),
     /// Look at the cache of results, check it, remove from it
     Cache(super::cache::Options),
     /// Make a picture of an image

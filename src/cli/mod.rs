@@ -23,6 +23,7 @@ mod ps1;
 mod settings;
 mod stats;
 mod summary;
+mod validate;
 
 use args::{Args, Command};
 use clap::Parser;
@@ -57,7 +58,12 @@ fn run(args: &Args) -> crate::Result<Exit> {
     args.common.apply()?;
     let may_use_a_card = matches!(
         args.command,
-        Command::Convolve(_) | Command::Demo(_) | Command::Devices | Command::Ps1(_) | Command::Stats(_)
+        Command::Convolve(_)
+            | Command::Demo(_)
+            | Command::Devices
+            | Command::Ps1(_)
+            | Command::Stats(_)
+            | Command::Validate(_)
     );
     if !may_use_a_card {
         args.common.refuse_gpu()?;
@@ -72,6 +78,7 @@ fn run(args: &Args) -> crate::Result<Exit> {
         Command::Demo(options) => demo::run(options, &args.common),
         Command::Cache(options) => cache::run(options, &args.common),
         Command::Stats(options) => stats::run(options, &args.common),
+        Command::Validate(options) => validate::run(options, &args.common),
         Command::Preview(options) => preview::run(options, &args.common),
     }
 }

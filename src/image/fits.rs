@@ -4,6 +4,7 @@
 //! by its own cause. Header rules are left to [`super::header`].
 
 mod packed;
+pub(super) mod table;
 
 use super::cfitsio::{FitsFile, ImageInfo, Pixel};
 use super::header::{BLOCK_LENGTH, Header};
