@@ -30,6 +30,8 @@
 //! - [`startup`]: what a process finds out when it starts, kept in the cache
 //! - [`tiles`]: the numbers of many images and of their primary beams, and where they lie
 //! - [`mod@regrid`]: one image on the grid of another, from file to file and by chunks from the cache
+//! - [`validate`]: tiles checked, each alone, against each other and against a catalogue
+//! - [`catalog`]: catalogues of sources, and which of them are near a place on the sky
 //! - [`preview`]: pictures; [`demo`]: a synthetic projection to try everything on
 //! - [`error`], [`units`], [`interrupt`]: one error type, checked quantities, signals as a flag; `pages`:
 //!   large buffers without page faults
@@ -63,6 +65,7 @@
 //! ```
 
 pub mod cache;
+pub mod catalog;
 pub mod cli;
 pub mod compute;
 pub mod demo;
@@ -79,6 +82,7 @@ pub mod skycell;
 pub mod startup;
 pub mod tiles;
 pub mod units;
+pub mod validate;
 pub mod wcs;
 
 pub use error::{Error, ErrorKind, Result};

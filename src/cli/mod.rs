@@ -25,6 +25,7 @@ mod regrid;
 mod settings;
 mod stats;
 mod summary;
+mod validate;
 
 use args::{Args, Command};
 use clap::Parser;
@@ -75,6 +76,7 @@ fn run(args: &Args) -> crate::Result<Exit> {
             | Command::Ps1(_)
             | Command::Regrid(_)
             | Command::Stats(_)
+            | Command::Validate(_)
     );
     if !may_use_a_card {
         args.common.refuse_gpu()?;
@@ -91,6 +93,7 @@ fn run(args: &Args) -> crate::Result<Exit> {
         Command::Regrid(options) => regrid::run(options, &args.common),
         Command::Stats(options) => stats::run(options, &args.common),
         Command::Mosaic(options) => mosaic::run(options, &args.common),
+        Command::Validate(options) => validate::run(options, &args.common),
         Command::Preview(options) => preview::run(options, &args.common),
     }
 }

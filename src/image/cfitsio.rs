@@ -1,4 +1,4 @@
-//! A thin safe wrapper of the part of CFITSIO that reads images; the only unsafe code of this room.
+//! A thin safe wrapper of the part of CFITSIO that reads images and tables; the only unsafe code of this room.
 //!
 //! Which HDU to take and what its pixels mean is left to `fits`.
 
@@ -175,6 +175,50 @@ impl FitsFile {
             );
         }
         self.checked("read the pixels", status)
+    }
+
+    /// Number of rows of the table in this HDU; `None` where it holds an image.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Damaged`] where the header makes no sense.
+    pub(super) fn table_rows(&mut self) -> Result<Option<usize>> {
+        if self.image()?.is_some() {
+            return Ok(None);
+        }
+        let (mut n_rows, mut status) = (0, 0);
+        // SAFETY: the handle is open at a table and the pointers are to live locals.
+        unsafe { sys::ffgnrwll(self.handle, &raw mut n_rows, &raw mut status) };
+        self.checked("read the number of rows", status)?;
+        Ok(Some(usize::try_from(n_rows).unwrap_or(0)))
+    }
+
+    /// Reads numbers of a table's column, counted from 1, beginning at a row, counted from 0; scaled by TSCAL and
+    /// TZERO, undefined ones as NaN.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Damaged`] where the table ends early or holds no numbers there.
+    pub(super) fn read_column(&mut self, column: usize, first_row: usize, numbers: &mut [f64]) -> Result<()> {
+        let (Ok(column), Ok(first), Ok(count)) =
+            (c_int::try_from(column), i64::try_from(first_row), i64::try_from(numbers.len()))
+        else {
+            return Err(failure("read the column", &self.path, END_OF_FILE));
+        };
+        let (mut any_missing, mut status) = (0, 0);
+        // SAFETY: the handle is open at a table, and `numbers` has room for `count` of its column's rows.
+        unsafe {
+            sys::ffgcvd(
+                self.handle,
+                column,
+                first + 1,
+                1,
+                count,
+                f64::NAN,
+                numbers.as_mut_ptr(),
+                &raw mut any_missing,
+                &raw mut status,
+            );
+        }
+        self.checked("read the column", status)
     }
 
     fn checked(&self, doing: &str, status: c_int) -> Result<()> {

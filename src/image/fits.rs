@@ -5,6 +5,7 @@
 
 mod packed;
 mod rows;
+pub(super) mod table;
 
 pub use rows::RowWriter;
 

@@ -10,6 +10,7 @@ pub mod header;
 pub mod publish;
 pub mod zarr;
 
+pub use fits::table::{Column, Table};
 pub use header::{Header, Value};
 
 use crate::error::{Error, ErrorKind, Result};

@@ -1,10 +1,14 @@
-//! The primary beam of a tile, its noise map, and whether it was corrected, by the end of the tile's name.
+//! What lies beside a tile, found by the end of the tile's name: its primary beam, its noise map, and the image corrected
+//! for the primary beam.
 //!
 //! | tile | primary beam | written by |
 //! |---|---|---|
 //! | `X-image.fits`, `X-image-pb.fits` | `X-beam-0.fits` | WSClean |
 //! | `X.image.fits`, `X.image.pbcor.fits`, `X.pbcor.fits` | `X.pb.fits` | CASA |
 //! | any `X.fits` | `X.pb.fits` | |
+//!
+//! The corrected image of `X-image.fits` is `X-image-pb.fits`, that of `X.image.fits` is `X.pbcor.fits` or
+//! `X.image.pbcor.fits`, and that of any `X.fits` is `X.pbcor.fits`.
 //!
 //! The first that is there counts. Compressed files and Zarr arrays follow the same rules with their own endings.
 //!
@@ -23,31 +27,34 @@ const ENDINGS: [(&str, &str); 6] = [
     ("", ".pb"),
 ];
 
+/// Ends of a tile's name, and that of the same image corrected for the primary beam.
+const CORRECTED_ENDINGS: [(&str, &str); 4] =
+    [("-image", "-image-pb"), (".image", ".pbcor"), (".image", ".image.pbcor"), ("", ".pbcor")];
+
 /// The primary beam that lies beside a tile; never the tile itself.
 ///
 /// An HDU that the tile's name chooses is left out: a primary beam is the first image of its file.
 pub fn find(tile: &Path) -> Option<PathBuf> {
-    let file = if tile.exists() { tile.to_path_buf() } else { crate::image::input_path(tile.to_str()?).ok()? };
-    let name = file.file_name()?.to_str()?;
-    names(name).map(|name| file.with_file_name(name)).find(|path| path.exists())
+    beside(tile, &ENDINGS)
 }
 
 /// Ends that the name of a noise map adds to that of its tile.
-const NOISE_ENDINGS: [&str; 4] = [".noiseMap", "_rms", "-rms", ".rms"];
+const NOISE_ENDINGS: [(&str, &str); 4] = [("", ".noiseMap"), ("", "_rms"), ("", "-rms"), ("", ".rms")];
 
 /// The map of a tile's noise that lies beside it.
 pub fn find_noise(tile: &Path) -> Option<PathBuf> {
-    let file = if tile.exists() { tile.to_path_buf() } else { crate::image::input_path(tile.to_str()?).ok()? };
-    let name = file.file_name()?.to_str()?;
-    let (stem, extension) = name.split_at(name.len() - extension_length(name));
-    let names = NOISE_ENDINGS.iter().map(|end| format!("{stem}{end}{extension}"));
-    names.map(|name| file.with_file_name(name)).find(|path| path.exists())
+    beside(tile, &NOISE_ENDINGS)
+}
+
+/// The same image corrected for the primary beam, where it lies beside a tile; never the tile itself.
+pub fn find_corrected(tile: &Path) -> Option<PathBuf> {
+    beside(tile, &CORRECTED_ENDINGS)
 }
 
 /// Whether a tile was divided by its primary beam, as far as its name says so.
 pub fn is_corrected(tile: &Path) -> Option<bool> {
-    let file = if tile.exists() { tile.to_path_buf() } else { crate::image::input_path(tile.to_str()?).ok()? };
-    let name = file.file_name()?.to_str()?.to_ascii_lowercase();
+    let file = tile.to_str().and_then(|tile| crate::image::input_path(tile).ok());
+    let name = file.as_deref().unwrap_or(tile).file_name()?.to_str()?.to_ascii_lowercase();
     let stem = &name[..name.len() - extension_length(&name)];
     match stem {
         _ if [".pbcor", "-image-pb"].iter().any(|end| stem.ends_with(end)) => Some(true),
@@ -56,10 +63,16 @@ pub fn is_corrected(tile: &Path) -> Option<bool> {
     }
 }
 
-/// Names that the primary beam of a tile may have, first choice first.
-fn names(tile: &str) -> impl Iterator<Item = String> {
+fn beside(tile: &Path, endings: &'static [(&str, &str)]) -> Option<PathBuf> {
+    let file = if tile.exists() { tile.to_path_buf() } else { crate::image::input_path(tile.to_str()?).ok()? };
+    let name = file.file_name()?.to_str()?;
+    names(name, endings).map(|name| file.with_file_name(name)).find(|path| path.exists())
+}
+
+/// Names that a companion of a tile may have, first choice first.
+fn names(tile: &str, endings: &'static [(&str, &str)]) -> impl Iterator<Item = String> {
     let (stem, extension) = tile.split_at(tile.len() - extension_length(tile));
-    ENDINGS.iter().filter_map(move |(end, of_beam)| {
+    endings.iter().filter_map(move |(end, of_beam)| {
         let front = stem.strip_suffix(end).filter(|front| !front.is_empty())?;
         Some(format!("{front}{of_beam}{extension}"))
     })
@@ -82,7 +95,7 @@ mod tests {
 
     #[test]
     fn the_end_of_the_name_decides_and_a_tile_is_never_its_own_beam() {
-        let found = |tile: &str| names(tile).collect::<Vec<_>>();
+        let found = |tile: &str| names(tile, &ENDINGS).collect::<Vec<_>>();
         assert_eq!(found("a-MFS-image-pb.fits"), ["a-MFS-beam-0.fits", "a-MFS-image-pb.pb.fits"]);
         assert_eq!(found("img-image-b-image.FITS.gz"), ["img-image-b-beam-0.FITS.gz", "img-image-b-image.pb.FITS.gz"]);
         assert_eq!(found("a.image.pbcor.fits"), ["a.pb.fits", "a.image.pb.fits", "a.image.pbcor.pb.fits"]);
@@ -116,6 +129,16 @@ mod tests {
         assert_eq!(found("epoch01.fits"), Some(dir.path().join("epoch01.noiseMap.fits")));
         assert_eq!(found("a.fits.gz[1]"), Some(dir.path().join("a_rms.fits.gz")));
         assert_eq!([found("b.fits"), found("a_rms.fits.gz")], [None, None]);
+    }
+
+    #[test]
+    fn a_corrected_image_is_known_by_the_end_of_its_name() {
+        let found = |tile: &str| names(tile, &CORRECTED_ENDINGS).collect::<Vec<_>>();
+        assert_eq!(found("a-MFS-image.fits.gz"), ["a-MFS-image-pb.fits.gz", "a-MFS-image.pbcor.fits.gz"]);
+        assert_eq!(found("a.image.fits"), ["a.pbcor.fits", "a.image.pbcor.fits", "a.image.pbcor.fits"]);
+        assert_eq!(is_corrected(Path::new("a-image-pb-image.fits")), Some(false));
+        // The end of a directory's name says nothing.
+        assert_eq!(is_corrected(Path::new("x.pbcor/a.fits")), None);
     }
 
     #[test]

@@ -69,6 +69,8 @@ pub struct TileStats {
     pub sky: Result<Option<TileSky>, BadSky>,
     /// Where a primary beam is there.
     pub beam: Option<TileBeam>,
+    /// A primary beam that is there and cannot be used.
+    pub refused_beam: Option<Refused>,
     /// What computed the numbers: `cpu`, or `gpu` and the adapter's name.
     pub backend: String,
     /// Whether they were found: a hit if those of the tile and of its primary beam were.
@@ -84,6 +86,16 @@ pub struct TileBeam {
     pub stats: BeamStats,
 }
 
+/// A file that cannot be measured, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// As it was named.
+    pub path: String,
+    pub kind: ErrorKind,
+    pub reason: String,
+    pub help: Option<String>,
+}
+
 /// What came of all inputs.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
@@ -91,6 +103,8 @@ pub struct Report {
     pub tiles: Vec<TileStats>,
     /// Tiles that cannot be measured, and primary beams that cannot be used, whose tiles are measured.
     pub rejected: Vec<Rejected>,
+    /// The tiles among them, in the order of the inputs.
+    pub refused: Vec<Refused>,
     /// Whether a signal came before the end.
     pub interrupted: bool,
 }
@@ -269,6 +283,7 @@ impl Work<'_> {
             plane: known.numbers,
             sky: known.sky,
             beam,
+            refused_beam: refused.as_ref().map(Failure::told),
             backend: self.measurer.backend(),
             cache: worse(plane.found.lookup, of_beam.unwrap_or(plane.found.lookup)),
         };
@@ -329,6 +344,16 @@ impl Failure {
     fn of(path: &Path, error: Error) -> Self {
         Self(path.display().to_string(), Arc::new(error))
     }
+
+    fn told(&self) -> Refused {
+        let Self(path, error) = self;
+        Refused {
+            path: path.clone(),
+            kind: error.kind(),
+            reason: error.chain(),
+            help: error.advice().map(String::from),
+        }
+    }
 }
 
 /// How many of the first tasks are within the budget together, at least one.
@@ -354,7 +379,12 @@ impl Report {
                 self.tiles.push(tile);
                 [beam, None]
             }
-            Err(failure) => [Some(failure), beam],
+            Err(failure) => {
+                if failure.1.kind() != ErrorKind::Interrupted {
+                    self.refused.push(failure.told());
+                }
+                [Some(failure), beam]
+            }
         };
         for Failure(name, error) in failures.into_iter().flatten() {
             match error.kind() {
