@@ -50,7 +50,14 @@ fn files(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
 #[test]
 fn cells_that_lie_finished_elsewhere_are_copied() {
     let root = root();
+    let planned = |output: &str, more: &[&str]| {
+        let plan = ps1(&root, output, &[&["plan"], more].concat());
+        ["kept", "to_copy", "to_make"].map(|name| plan["totals"][name].as_u64().unwrap())
+    };
+    assert_eq!(planned("first", &[]), [0, 0, 3]);
     assert_eq!(counts(&ps1(&root, "first", &[])), [3, 0, 0]);
+    assert_eq!([planned("first", &[]), planned("second", &[])], [[3, 0, 0], [0, 3, 0]]);
+    assert_eq!([planned("second", &["--overwrite"]), planned("second", &["--no-cache"])], [[0, 0, 3]; 2]);
     assert_eq!(counts(&ps1(&root, "second", &[])), [3, 3, 0]);
     let store = |name: &str| files(&root.path().join(name).join("convolved_images.zarr"));
     assert_eq!(store("first"), store("second"));

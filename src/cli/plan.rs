@@ -42,6 +42,12 @@ fn print(survey: &Survey) {
             survey.missing_neighbours.len()
         ));
     }
+    if totals.to_copy > 0 {
+        report::line(&format!(
+            "to copy: {} cells lie finished in other folders, with the same inputs and parameters",
+            totals.to_copy
+        ));
+    }
     if totals.to_check > 0 {
         report::line(&format!(
             "to check: the files of {} finished cells or their neighbours are not known from an earlier run; up to {} \

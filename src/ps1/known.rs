@@ -57,21 +57,9 @@ pub fn restore(
     known: &KnownInputs,
     backend: &str,
 ) -> Result<Vec<Option<(CellRecord, Stamp)>>> {
-    // Contents that only reading could tell are left out, and with them the cells that they influence.
-    let content = |task: &Task| match &task.group {
-        None => Some(ContentHash::absent()),
-        Some(_) => known.get(&task.listed.cell.name).map(|(_, hash)| hash.clone()),
-    };
-    let contents: Vec<(SkycellId, ContentHash)> =
-        projection.inputs().filter_map(|task| Some((task.id(), content(task)?))).collect();
-    let is_known = |id: SkycellId| contents.iter().any(|(known, _)| *known == id);
+    let recipe_of = recipes(options, projection, known, backend);
     let one = |task: &Task| {
-        let influences = |other: &&Task| resume::influences(options, projection, task.id(), other.id());
-        let Some((stamp, _)) = known.get(&task.listed.cell.name) else { return Ok(None) };
-        if !task.wanted || !projection.inputs().filter(influences).all(|other| is_known(other.id())) {
-            return Ok(None);
-        }
-        let recipe = resume::recipe(options, projection, task.id(), &contents, backend);
+        let Some(((stamp, _), recipe)) = known.get(&task.listed.cell.name).zip(recipe_of(task)) else { return Ok(None) };
         let restored = restore_one(options, output, &task.listed.cell.name, &recipe)?;
         Ok(restored.map(|record| (record, Some(stamp.clone()))))
     };
@@ -84,6 +72,48 @@ pub fn restore(
         restored.extend(tasks.par_iter().map(one).collect::<Result<Vec<_>>>()?);
     }
     Ok(restored)
+}
+
+/// Which tasks [`restore`] is likely to copy, by the records of what lies elsewhere; nothing is read of pixels or counted.
+pub fn elsewhere(
+    options: &Options,
+    projection: &Projection,
+    output: &Output,
+    known: &KnownInputs,
+    backend: &str,
+) -> Vec<bool> {
+    let recipe_of = recipes(options, projection, known, backend);
+    let lies_there = |folder: String, name: &str, recipe: &str| {
+        let record = Output::at(Path::new(&folder)).finished(name);
+        Path::new(&folder) != output.folder() && record.is_ok_and(|record| record.is_some_and(|r| r.recipe == recipe))
+    };
+    let one = |task: &Task| {
+        let Some(recipe) = recipe_of(task) else { return false };
+        let folder = options.cache.find::<String>(Kind::Skycell, &key_of_cell(options, &recipe)).value;
+        folder.is_some_and(|folder| lies_there(folder, &task.listed.cell.name, &recipe))
+    };
+    projection.tasks.par_iter().map(one).collect()
+}
+
+/// Gives the recipe of a wanted task; `None` where only reading could tell a content that influences it.
+fn recipes<'a>(
+    options: &'a Options,
+    projection: &'a Projection,
+    known: &KnownInputs,
+    backend: &'a str,
+) -> impl Fn(&Task) -> Option<String> + Sync + use<'a> {
+    let content = |task: &Task| match &task.group {
+        None => Some(ContentHash::absent()),
+        Some(_) => known.get(&task.listed.cell.name).map(|(_, hash)| hash.clone()),
+    };
+    let contents: Vec<(SkycellId, ContentHash)> =
+        projection.inputs().filter_map(|task| Some((task.id(), content(task)?))).collect();
+    move |task| {
+        let influences = |other: &&Task| resume::influences(options, projection, task.id(), other.id());
+        let is_known = |other: &Task| contents.iter().any(|(known, _)| *known == other.id());
+        let is_certain = task.wanted && projection.inputs().filter(influences).all(is_known);
+        is_certain.then(|| resume::recipe(options, projection, task.id(), &contents, backend))
+    }
 }
 
 fn restore_one(options: &Options, output: &Output, name: &str, recipe: &str) -> Result<Option<CellRecord>> {

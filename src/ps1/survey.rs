@@ -1,10 +1,12 @@
 //! What a run would do, from names, sizes and times of files alone: nothing is decoded, written or made.
 
+use super::known::{self, KnownInputs};
 use super::memory::Memory;
 use super::output::Output;
 use super::plan::{Plan, Projection, Task};
 use super::store::{self, ContentHash};
 use super::{Options, Rejected, Shard, resume};
+use crate::cache::{Kind, Selection};
 use crate::error::Result;
 use crate::skycell::SkycellId;
 use rayon::prelude::*;
@@ -36,7 +38,7 @@ pub struct ProjectionSurvey {
     pub counts: Counts,
 }
 
-/// Cells and bytes. `cells` is the sum of `kept`, `to_check` and `to_make`.
+/// Cells and bytes. `cells` is the sum of `kept`, `to_check`, `to_copy` and `to_make`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Counts {
     /// Rows with cells that are asked for.
@@ -47,6 +49,8 @@ pub struct Counts {
     pub kept: usize,
     /// Finished, but only reading the inputs can tell whether they are still the same.
     pub to_check: usize,
+    /// Finished in other output folders with the same inputs and parameters, as the cache knows.
+    pub to_copy: usize,
     pub to_make: usize,
     /// Of those to make or to check, not in the store at all.
     pub not_in_store: usize,
@@ -82,6 +86,7 @@ enum State {
     NotAskedFor,
     Kept,
     ToCheck,
+    ToCopy,
     ToMake,
 }
 
@@ -105,13 +110,20 @@ fn look(options: &Options) -> Result<Survey> {
     let mut plan = Plan::make(options)?;
     let output = Output::at(&options.output_folder());
     let known = output.known_inputs();
+    let knows_cells = options.cache.list(&Selection::Kind(Kind::Skycell)).is_ok_and(|cells| !cells.is_empty());
     let mut found: BTreeMap<u32, Counts> = BTreeMap::new();
     let mut to_read_for_check = HashSet::new();
     let mut order: Vec<u32> = plan.projections.iter().map(number).collect();
     // Without padding each cell is a projection of its own.
     order.dedup();
     for projection in &mut plan.projections {
-        let Finished { states, unread } = finished(options, projection, &output, &known)?;
+        let Finished { mut states, unread } = finished(options, projection, &output, &known)?;
+        if knows_cells && !options.overwrite && states.contains(&State::ToMake) {
+            let inputs = known::inputs(&options.cache, projection, &known);
+            let elsewhere = known::elsewhere(options, projection, &output, &inputs, &options.backend.name());
+            let to_copy = states.iter_mut().zip(elsewhere).filter(|(state, there)| *there && **state == State::ToMake);
+            to_copy.for_each(|(state, _)| *state = State::ToCopy);
+        }
         to_read_for_check.extend(unread);
         let count = |wanted: State| states.iter().filter(|state| **state == wanted).count();
         let counts = Counts {
@@ -119,6 +131,7 @@ fn look(options: &Options) -> Result<Survey> {
             cells: projection.tasks.iter().filter(|task| task.wanted).count(),
             kept: count(State::Kept),
             to_check: count(State::ToCheck),
+            to_copy: count(State::ToCopy),
             to_make: count(State::ToMake),
             ..Counts::default()
         };
@@ -155,8 +168,6 @@ fn number(projection: &Projection) -> u32 {
     projection.number().unwrap_or(0)
 }
 
-type Known = BTreeMap<String, (String, ContentHash)>;
-
 /// What stamps alone tell of a projection.
 struct Finished {
     /// By task.
@@ -165,7 +176,7 @@ struct Finished {
     unread: Vec<SkycellId>,
 }
 
-fn finished(options: &Options, projection: &Projection, output: &Output, known: &Known) -> Result<Finished> {
+fn finished(options: &Options, projection: &Projection, output: &Output, known: &KnownInputs) -> Result<Finished> {
     let records = if options.overwrite { vec![None; projection.tasks.len()] } else { projection.finished(output)? };
     let contents: Vec<(SkycellId, Option<ContentHash>)> = if records.iter().any(Option::is_some) {
         let inputs: Vec<&Task> = projection.inputs().collect();
@@ -193,7 +204,7 @@ fn finished(options: &Options, projection: &Projection, output: &Output, known: 
 }
 
 /// The content of a cell if it is known without reading it.
-fn content_by_stamp(task: &Task, known: &Known) -> Option<ContentHash> {
+fn content_by_stamp(task: &Task, known: &KnownInputs) -> Option<ContentHash> {
     let Some(group) = &task.group else { return Some(ContentHash::absent()) };
     let (stamp, hash) = known.get(&task.listed.cell.name)?;
     (store::stamp(group).as_ref() == Some(stamp)).then(|| hash.clone())
@@ -237,6 +248,7 @@ impl Counts {
             cells: self.cells + other.cells,
             kept: self.kept + other.kept,
             to_check: self.to_check + other.to_check,
+            to_copy: self.to_copy + other.to_copy,
             to_make: self.to_make + other.to_make,
             not_in_store: self.not_in_store + other.not_in_store,
             without_bands: self.without_bands + other.without_bands,
