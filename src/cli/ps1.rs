@@ -223,7 +223,7 @@ impl Options {
 pub fn run(options: &Options, common: &Common) -> crate::Result<Exit> {
     options.refuse_nonsense(common)?;
     if let Some(Below::Plan) = options.command {
-        return plan::run(&options.to_library(&common.without_cache())?, common);
+        return plan::run(&options.to_library(common)?, common);
     }
     if options.json_lines {
         let outcome = options.to_library(common).and_then(|library| run_shown(&library, common, options.watch()));

@@ -169,11 +169,6 @@ impl Common {
         };
         Ok(Arc::clone(self.opened.get_or_init(|| Arc::new(cache))))
     }
-
-    /// These options for a command that writes nothing, not even into the cache.
-    pub fn without_cache(&self) -> Self {
-        Self { no_cache: true, opened: OnceLock::new(), ..self.clone() }
-    }
 }
 
 fn read(path: &Path) -> Result<InFile> {
