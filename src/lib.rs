@@ -30,6 +30,7 @@
 //! - [`startup`]: what a process finds out when it starts, kept in the cache
 //! - [`tiles`]: the numbers of many images and of their primary beams, and where they lie
 //! - [`mod@regrid`]: one image on the grid of another, from file to file and by chunks from the cache
+//! - [`mosaic`]: many images added to one, with weights; what the result shows, and where it comes from
 //! - [`preview`]: pictures; [`demo`]: a synthetic projection to try everything on
 //! - [`error`], [`units`], [`interrupt`]: one error type, checked quantities, signals as a flag; `pages`:
 //!   large buffers without page faults
