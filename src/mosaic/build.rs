@@ -182,7 +182,8 @@ fn measure(
     let mut tiles = tiles.into_iter().peekable();
     while tiles.peek().is_some() {
         let (mut batch, mut bytes) = (Vec::new(), 0);
-        while let Some(tile) = tiles.next_if(|tile| batch.is_empty() || bytes + 3 * tile.plane_bytes() <= budget_bytes / 2)
+        while let Some(tile) =
+            tiles.next_if(|tile| batch.is_empty() || bytes + 3 * tile.plane_bytes() <= budget_bytes / 2)
         {
             bytes += 3 * tile.plane_bytes();
             let keep = kept_bytes + 2 * tile.plane_bytes() <= budget_bytes / KEPT_PART;
@@ -195,12 +196,7 @@ fn measure(
     Ok(measured)
 }
 
-fn place(
-    measured: Vec<Measured>,
-    grid: &Grid,
-    options: &Options,
-    rejected: &mut Vec<Rejected>,
-) -> Result<Vec<Placed>> {
+fn place(measured: Vec<Measured>, grid: &Grid, options: &Options, rejected: &mut Vec<Rejected>) -> Result<Vec<Placed>> {
     keep_good(measured, rejected, |measured| {
         let unit = measured.tile.unit.as_deref().unwrap_or("").to_ascii_lowercase();
         let per_pixel = options.per_pixel || unit.ends_with("/pixel") || unit.ends_with("/pix");
@@ -322,7 +318,9 @@ impl Work<'_> {
                 let (needed, budget) = (ByteSize(bytes), ByteSize(self.budget_bytes));
                 let what = format!("a strip takes {needed} of the tile, the memory budget is {budget}");
                 let help = format!("give --memory-budget {}MiB or more", (2 * bytes).div_ceil(1 << 20));
-                return Err(Error::new(ErrorKind::Memory, what).file(&placed.measured.tile.files.image.name).help(help));
+                return Err(Error::new(ErrorKind::Memory, what)
+                    .file(&placed.measured.tile.files.image.name)
+                    .help(help));
             }
             used_bytes += bytes;
             if length > 0 && used_bytes > self.budget_bytes / TILES_PART {
@@ -337,10 +335,8 @@ impl Work<'_> {
         let Some(part) = overlap(&square.window, &tile.placed.window) else { return Ok(()) };
         // The piece is of a square of the grid, of which the mosaic may have a part only.
         let first = (square.window.y.start / PIECE_PX, square.window.x.start / PIECE_PX);
-        let whole = Window {
-            y: first.0 * PIECE_PX..(first.0 + 1) * PIECE_PX,
-            x: first.1 * PIECE_PX..(first.1 + 1) * PIECE_PX,
-        };
+        let whole =
+            Window { y: first.0 * PIECE_PX..(first.0 + 1) * PIECE_PX, x: first.1 * PIECE_PX..(first.1 + 1) * PIECE_PX };
         let Some(piece) = overlap(&whole, &tile.placed.window) else { return Ok(()) };
         let made;
         let planes = match tile.found(&piece) {

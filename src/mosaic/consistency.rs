@@ -89,9 +89,15 @@ fn units(tiles: &[Measured], warnings: &mut Vec<Warning>) -> Option<Warning> {
     }
     let lists: Vec<String> = by_unit
         .values()
-        .map(|tiles| format!("{} ({} tiles, as {})", tiles[0].unit.as_deref().unwrap_or(""), tiles.len(), tiles[0].name()))
+        .map(|tiles| {
+            format!("{} ({} tiles, as {})", tiles[0].unit.as_deref().unwrap_or(""), tiles.len(), tiles[0].name())
+        })
         .collect();
-    Some(Warning { code: "mixed-units".into(), tile: None, text: format!("the tiles' units differ: {}", lists.join(", ")) })
+    Some(Warning {
+        code: "mixed-units".into(),
+        tile: None,
+        text: format!("the tiles' units differ: {}", lists.join(", ")),
+    })
 }
 
 fn beams(tiles: &[Measured], warnings: &mut Vec<Warning>) -> Option<Warning> {

@@ -138,7 +138,8 @@ impl Grid {
         }
         let header = chosen_cards(&frame, code, center, scale_arcsec)?;
         let wcs = celestial(&header)?;
-        let (mut lon, mut lat): (Vec<f64>, Vec<f64>) = outlines.iter().map(|sky| (sky.lon_deg(), sky.lat_deg())).unzip();
+        let (mut lon, mut lat): (Vec<f64>, Vec<f64>) =
+            outlines.iter().map(|sky| (sky.lon_deg(), sky.lat_deg())).unzip();
         wcs.sky_to_pixels(&mut lon, &mut lat);
         let (x, y) = (extent(&lon), extent(&lat));
         let whole_shape = (2 * CENTER_PX, 2 * CENTER_PX);
@@ -146,8 +147,11 @@ impl Grid {
             Some((x, y)) if x.end <= whole_shape.1 && y.end <= whole_shape.0 => {
                 Ok(Self { wcs, header, whole_shape, window: Window { y, x }, origin: Origin::Chosen })
             }
-            _ => Err(Error::new(ErrorKind::Shape, format!("pixels of {scale_arcsec} arcsec are too many for these tiles"))
-                .help("choose larger pixels with --scale")),
+            _ => Err(Error::new(
+                ErrorKind::Shape,
+                format!("pixels of {scale_arcsec} arcsec are too many for these tiles"),
+            )
+            .help("choose larger pixels with --scale")),
         }
     }
 
@@ -226,7 +230,8 @@ fn is_celestial(key: &str) -> bool {
         "RADESYS", "RADECSYS", "EQUINOX", "EPOCH", "LONPOLE", "LATPOLE", "A_ORDER", "B_ORDER", "AP_ORDER", "BP_ORDER",
         "A_DMAX", "B_DMAX",
     ];
-    let numbered = ["CTYPE", "CRVAL", "CRPIX", "CDELT", "CUNIT", "CROTA"].iter().find_map(|name| key.strip_prefix(name));
+    let numbered =
+        ["CTYPE", "CRVAL", "CRPIX", "CDELT", "CUNIT", "CROTA"].iter().find_map(|name| key.strip_prefix(name));
     let of_matrix = ["CD", "PC"].iter().find_map(|name| key.strip_prefix(name)).and_then(|axes| axes.split_once('_'));
     let of_projection = key.strip_prefix("PV").and_then(|rest| rest.split_once('_'));
     let of_sip = ["A_", "B_", "AP_", "BP_"].iter().find_map(|name| key.strip_prefix(name));

@@ -109,13 +109,9 @@ impl Held {
         for strip in &mut self.strips {
             if let Place::Memory(planes) = &mut strip.place {
                 let [flux, weight, noise, response, count, exposure] = planes;
-                for (plane, nothing) in [
-                    (flux, f32::NAN),
-                    (noise, f32::NAN),
-                    (response, f32::NAN),
-                    (count, 0.0),
-                    (exposure, 0.0),
-                ] {
+                for (plane, nothing) in
+                    [(flux, f32::NAN), (noise, f32::NAN), (response, f32::NAN), (count, 0.0), (exposure, 0.0)]
+                {
                     cut_plane(plane, weight, least_weight, nothing);
                 }
                 weight.mapv_inplace(|weight| if has_value(weight, least_weight) { weight } else { 0.0 });
@@ -139,7 +135,8 @@ impl Held {
                 Place::Memory(planes) => take(strip.first_row, planes[plane as usize].view())?,
                 Place::File(start) => {
                     let weight = self.read(strip, *start, Plane::Weight)?;
-                    let nothing = if matches!(plane, Plane::Flux | Plane::Noise | Plane::Response) { f32::NAN } else { 0.0 };
+                    let nothing =
+                        if matches!(plane, Plane::Flux | Plane::Noise | Plane::Response) { f32::NAN } else { 0.0 };
                     let mut pixels = self.read(strip, *start, plane)?;
                     cut_plane(&mut pixels, &weight, self.least_weight, nothing);
                     take(strip.first_row, pixels.view())?;

@@ -79,7 +79,7 @@ impl Placed {
         if matches!(placed.placement, Placement::Regrid(_)) {
             let cards = grid.whole_cards();
             let key = |source: &Source| {
-                let key = KeyBuilder::new(PIECE).text("grid", &cards).text("method", method_name(method));
+                let key = KeyBuilder::new(PIECE).text("grid", &cards).text("method", method.name());
                 let (ny, nx) = grid.whole_shape;
                 source.add_to(key.count("rows", ny as u64).count("columns", nx as u64))
             };
@@ -250,16 +250,6 @@ fn keep(cache: &Cache, key: &Key, pixels: &Array2<f32>, source: &Source, took: D
     let inputs = [*source.hash()];
     let origin = Origin { inputs: &inputs, label: &source.name, took, is_negative: false };
     cache.put(Kind::Regrid, key, &Stored::of(pixels.view()), &origin, None);
-}
-
-fn method_name(method: Method) -> &'static str {
-    match method {
-        Method::Nearest => "nearest",
-        Method::Bilinear => "bilinear",
-        Method::Bicubic => "bicubic",
-        Method::Lanczos3 => "lanczos3",
-        Method::Adaptive => "adaptive",
-    }
 }
 
 /// Pixels as the cache keeps them: only the columns and rows between which there are any.

@@ -41,13 +41,7 @@ impl PrimaryBeam {
     /// # Errors
     /// [`ErrorKind::Parameter`] for a dish or frequency that is not above zero; [`ErrorKind::Header`] where the header
     /// says nothing of the frequency.
-    pub fn of_header(
-        shape: Shape,
-        dish_m: f64,
-        frequency_hz: Option<f64>,
-        header: &Header,
-        wcs: &Wcs,
-    ) -> Result<Self> {
+    pub fn of_header(shape: Shape, dish_m: f64, frequency_hz: Option<f64>, header: &Header, wcs: &Wcs) -> Result<Self> {
         let frequency_hz = match frequency_hz {
             Some(given) => given,
             None => frequency_of(header)?.ok_or_else(|| {

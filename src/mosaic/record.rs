@@ -74,7 +74,8 @@ pub fn find(cache: &Cache, key: &Key, paths: &Paths) -> Option<Known> {
 
 /// Keeps what was made.
 pub fn keep(cache: &Cache, key: &Key, known: &Known, placed: &[Placed]) {
-    let inputs: Vec<ContentHash> = placed.iter().flat_map(Placed::sources).flatten().map(|source| *source.hash()).collect();
+    let inputs: Vec<ContentHash> =
+        placed.iter().flat_map(Placed::sources).flatten().map(|source| *source.hash()).collect();
     let origin = Origin { inputs: &inputs, label: "mosaic", took: Duration::ZERO, is_negative: false };
     cache.put(Kind::Regrid, key, known, &origin, None);
 }
@@ -202,7 +203,7 @@ impl Made<'_> {
         header.set("NCOMBINE", i64::try_from(self.placed.len()).unwrap_or(i64::MAX), "number of tiles added")?;
         header.set("WEIGHTS", weighting.name(), "weight of a tile")?;
         header.set("WTCUT", f64::from(self.least_weight), "weight below which there is no value")?;
-        header.set("INTERPOL", method_text(self.options), "how tiles came to this grid")?;
+        header.set("INTERPOL", self.options.method.name(), "how tiles came to this grid")?;
         self.tell(&mut header);
         Ok(header)
     }
@@ -237,7 +238,7 @@ impl Made<'_> {
             "  weights {}, cut at {} of the largest, regridded by {}, {} grid",
             self.options.weighting.name(),
             self.options.weight_cutoff,
-            method_text(self.options),
+            self.options.method.name(),
             self.grid.origin.name()
         ));
         for placed in self.placed {
@@ -331,11 +332,4 @@ impl Made<'_> {
     fn unit(&self) -> Option<String> {
         self.placed.iter().find_map(|placed| placed.measured.tile.unit.clone())
     }
-}
-
-fn method_text(options: &Options) -> String {
-    serde_json::to_value(options.method)
-        .ok()
-        .and_then(|method| method.as_str().map(str::to_owned))
-        .unwrap_or_default()
 }

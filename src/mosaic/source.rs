@@ -94,7 +94,7 @@ impl Source {
         {
             return Ok(Description { header, shape: stored.shape, n_planes: stored.n_planes });
         }
-        let (header, shape, n_planes) = image::describe(&self.name)?;
+        let (header, shape, n_planes) = image::read_plane_frame(&self.name, 0)?;
         let cards = header.iter().map(|(_, card)| card.to_owned()).collect();
         self.keep(cache, &key, &Stored { cards, shape, n_planes }, started);
         Ok(Description { header, shape, n_planes })

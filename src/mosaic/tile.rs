@@ -168,7 +168,12 @@ impl Tile {
             _ => Form::Corrected,
         });
         Ok(Self {
-            unit: header.text("BUNIT").ok().flatten().map(|unit| unit.trim().to_owned()).filter(|unit| !unit.is_empty()),
+            unit: header
+                .text("BUNIT")
+                .ok()
+                .flatten()
+                .map(|unit| unit.trim().to_owned())
+                .filter(|unit| !unit.is_empty()),
             // A beam that makes no sense is none; `validate` looks into that.
             beam: beam::beam(&header).ok().flatten(),
             exposure_s: exposure(&header),
@@ -290,7 +295,9 @@ impl stats::Strips for Even<'_> {
 
 /// Missing where the response is 0 or missing: nothing was divided there.
 fn product(pixels: &Array2<f32>, response: &Array2<f32>) -> Array2<f32> {
-    Zip::from(pixels).and(response).map_collect(|pixel, response| if *response > 0.0 { pixel * response } else { f32::NAN })
+    Zip::from(pixels)
+        .and(response)
+        .map_collect(|pixel, response| if *response > 0.0 { pixel * response } else { f32::NAN })
 }
 
 impl Noise {

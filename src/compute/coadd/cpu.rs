@@ -195,7 +195,8 @@ mod tests {
                 let all = sum(&|_, pb, sigma| weight(pb, sigma));
                 let mean = sum(&|flux, pb, sigma| weight(pb, sigma) * flux) / all;
                 let noise = sum(&|_, pb, sigma| (weight(pb, sigma) * sigma / pb).powi(2)).sqrt() / all;
-                for (found, expected) in [(maps.weight[(0, x)], all), (maps.flux[(0, x)], mean), (maps.noise[(0, x)], noise)]
+                for (found, expected) in
+                    [(maps.weight[(0, x)], all), (maps.flux[(0, x)], mean), (maps.noise[(0, x)], noise)]
                 {
                     assert!((f64::from(found) / expected - 1.0).abs() < 1e-6, "{weighting:?} {x}: {found} {expected}");
                 }
