@@ -176,7 +176,7 @@ pub enum Command {
     /// Print the statistics of images, and of their primary beams
     Stats(super::stats::Options),
     /// Check tiles, alone, against each other and against a catalogue
-    Validate(super::validate::Options),
+    Validate(Box<super::validate::Options>),
     /// Look at the cache of results, check it, remove from it
     Cache(super::cache::Options),
     /// Make a picture of an image
