@@ -5,7 +5,7 @@
 use ndarray::Array2;
 use skycache_gpu::cache::{Cache, ContentHash, Settings};
 use skycache_gpu::compute::gaussian::{Gaussian, Psf};
-use skycache_gpu::image::{self, Header, Image};
+use skycache_gpu::image::{self, Header, Image, Value};
 use skycache_gpu::units::SigmaPx;
 use skycache_gpu::{startup, tiles};
 use std::fs;
@@ -143,16 +143,41 @@ fn unchanged_tiles(folder: &Path) {
     let names: Vec<String> = (0..N_TILES)
         .map(|index| write(folder, &format!("tile{index:03}.fits"), SIDE, index).display().to_string())
         .collect();
+    let catalog = folder.join("catalog.csv");
+    let lines: String = (0..20_000).map(|row| format!("{},{}\n", row % 360, (row / 360) as f64 / 2.0)).collect();
+    std::fs::write(&catalog, format!("ra,dec\n{lines}")).expect("there is space for a catalogue");
+    let catalog = catalog.to_str().expect("temporary folders are UTF-8");
     // Files of the last two seconds are read again.
     std::thread::sleep(Duration::from_millis(2100));
-    let arguments: Vec<&str> = ["stats", "--json"].into_iter().chain(names.iter().map(String::as_str)).collect();
-    let cold = process(folder, &arguments);
-    let warm = median(ROUNDS, || process(folder, &arguments));
-    println!(
-        "{N_TILES} tiles of {SIDE} x {SIDE}: measured in {:.2} s, found in {:.0} ms (target 100)",
-        cold.as_secs_f64(),
-        ms(warm)
-    );
+    for (command, options) in [("stats", vec![]), ("validate", vec!["--catalog", catalog, "--min-dynamic-range", "1"])]
+    {
+        let names = names.iter().map(String::as_str);
+        let arguments: Vec<&str> = [command, "--json"].into_iter().chain(options).chain(names).collect();
+        let cold = process(folder, &arguments);
+        let warm = median(ROUNDS, || process(folder, &arguments));
+        println!(
+            "{command}: {N_TILES} tiles of {SIDE} x {SIDE}: measured in {:.2} s, found in {:.0} ms (target 100)",
+            cold.as_secs_f64(),
+            ms(warm)
+        );
+    }
+}
+
+/// Where tiles lie beside each other on the sky.
+fn header(index: usize) -> Header {
+    let mut header = Header::new();
+    let cards = [("CTYPE1", "RA---TAN".into()), ("CTYPE2", "DEC--TAN".into())]
+        .into_iter()
+        .chain([("CRVAL1", 10.0 + 0.5 * (index % 10) as f64), ("CRVAL2", 10.0 + 0.5 * (index / 10) as f64)].map(real))
+        .chain([("CRPIX1", 1024.5), ("CRPIX2", 1024.5), ("CDELT1", -3e-4), ("CDELT2", 3e-4)].map(real));
+    for (key, value) in cards {
+        header.set(key, value, "").expect("a card holds it");
+    }
+    header
+}
+
+fn real((key, number): (&'static str, f64)) -> (&'static str, Value) {
+    (key, number.into())
 }
 
 fn settings(directory: &Path) -> Settings {
@@ -162,7 +187,7 @@ fn settings(directory: &Path) -> Settings {
 fn write(folder: &Path, name: &str, side: usize, seed: usize) -> PathBuf {
     let pixel = |(y, x): (usize, usize)| ((y * 31 + x * 17 + seed * 101) % 9973) as f32 / 9973.0;
     let path = folder.join(name);
-    let image = Image { pixels: Array2::from_shape_fn((side, side), pixel), header: Header::new() };
+    let image = Image { pixels: Array2::from_shape_fn((side, side), pixel), header: header(seed) };
     image::write(&path, &image, false).expect("there is space for the tiles");
     path
 }

@@ -16,6 +16,7 @@ from astropy.io import fits
 
 import assembly
 import celestial
+import cones
 import convolution
 import measure
 
@@ -252,6 +253,11 @@ def freeze_wcs():
     return {"format": FORMAT, "cases": cases, "conversions": celestial.conversions()}
 
 
+def freeze_cones():
+    """Which sources lie in cones, of made-up positions and of a catalogue in fixtures/real."""
+    return {"format": FORMAT, "catalogs": cones.frozen()}
+
+
 def write(path, value):
     """One sample a line keeps the file readable in a diff of a few lines."""
     text = json.dumps(value, indent=None, separators=(",", ":"), allow_nan=False)
@@ -268,6 +274,7 @@ def main(folder):
     write(folder / "convolve.json", freeze_convolutions())
     write(folder / "stats.json", freeze_stats())
     write(folder / "wcs.json", freeze_wcs())
+    write(folder / "cones.json", freeze_cones())
 
 
 if __name__ == "__main__":

@@ -186,7 +186,7 @@ pub enum Command {
     /// Add tiles to one image, weighted by their primary beams and noise
     Mosaic(super::mosaic::Options),
     /// Check tiles, alone, against each other and against a catalogue
-    Validate(super::validate::Options),
+    Validate(Box<super::validate::Options>),
     /// Look at the cache of results, check it, remove from it
     Cache(super::cache::Options),
     /// Make a picture of an image

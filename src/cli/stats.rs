@@ -204,7 +204,7 @@ fn print_text(tiles: &[Map<String, Value>]) {
 }
 
 /// A number with six digits that count.
-fn short(value: &Value) -> String {
+pub(super) fn short(value: &Value) -> String {
     const DIGITS: i32 = 6;
     let number = match value {
         Value::Number(number) if number.is_u64() => return number.to_string(),

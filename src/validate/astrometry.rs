@@ -123,7 +123,8 @@ impl Seen {
             let beam_arcsec = facts.beam_arcsec.as_ref().ok().copied().flatten();
             let fwhm_px = beam_arcsec.map_or(USUAL_FWHM_PX, |(major, minor)| (major * minor).sqrt() / scale_arcsec);
             let fwhm_px = fwhm_px.clamp(FWHM_PX.0, FWHM_PX.1);
-            let search = Search { fwhm_px, least_snr, noise: tile.plane.mad_sigma, most: MOST_DETECTIONS };
+            let (background, noise) = (tile.plane.median, tile.plane.mad_sigma);
+            let search = Search { fwhm_px, least_snr, background, noise, most: MOST_DETECTIONS };
             let found = detect::detect(image.pixels.view(), &search);
             read = Some(image.header);
             Ok(found)

@@ -45,6 +45,8 @@ pub struct Search {
     /// FWHM of a point source, in pixels.
     pub fwhm_px: f64,
     pub least_snr: f64,
+    /// Median of the plane.
+    pub background: f64,
     /// `mad_sigma` of the plane.
     pub noise: f64,
     /// Of more the brightest are kept.
@@ -88,7 +90,7 @@ pub fn detect(plane: ArrayView2<f32>, search: &Search) -> Vec<Detection> {
 /// Pixels that stand out, in the order of rows.
 fn peaks(plane: ArrayView2<f32>, search: &Search) -> Vec<Peak> {
     let side = block_side(search.fwhm_px);
-    let skies = skies(plane, side, search.noise);
+    let skies = skies(plane, side, search);
     let (ny, nx) = plane.dim();
     let mut peaks = Vec::new();
     let least_snr = NEIGHBOUR_SNR.min(search.least_snr);
@@ -117,28 +119,24 @@ fn block_side(fwhm_px: f64) -> usize {
 }
 
 /// Background and noise of each block, those at the edge as far as they reach.
-fn skies(plane: ArrayView2<f32>, side: usize, noise: f64) -> Array2<Sky> {
+fn skies(plane: ArrayView2<f32>, side: usize, search: &Search) -> Array2<Sky> {
     let (ny, nx) = plane.dim();
-    let all = median(&mut plane.iter().copied().filter(|pixel| pixel.is_finite()).collect::<Vec<f32>>());
     Array2::from_shape_fn((ny.div_ceil(side), nx.div_ceil(side)), |(row, column)| {
         let (top, left) = (row * side, column * side);
         let block = plane.slice(s![top..(top + side).min(ny), left..(left + side).min(nx)]);
         let mut pixels: Vec<f32> = block.iter().copied().filter(|pixel| pixel.is_finite()).collect();
         if pixels.len() < LEAST_BLOCK_PIXELS {
-            return Sky { background: all, noise };
+            return Sky { background: search.background, noise: search.noise };
         }
         let background = median(&mut pixels);
         #[expect(clippy::cast_possible_truncation, reason = "distances of f32 pixels")]
         pixels.iter_mut().for_each(|pixel| *pixel = (f64::from(*pixel) - background).abs() as f32);
-        Sky { background, noise: noise.max(SIGMAS_PER_MAD * median(&mut pixels)) }
+        Sky { background, noise: search.noise.max(SIGMAS_PER_MAD * median(&mut pixels)) }
     })
 }
 
-/// The middle value; of two the upper one. NaN of none.
+/// The middle value of some; of two the upper one.
 fn median(pixels: &mut [f32]) -> f64 {
-    if pixels.is_empty() {
-        return f64::NAN;
-    }
     let middle = pixels.len() / 2;
     f64::from(*pixels.select_nth_unstable_by(middle, f32::total_cmp).1)
 }
@@ -252,7 +250,7 @@ mod tests {
     }
 
     fn search(noise: f64) -> Search {
-        Search { fwhm_px: FWHM_PX, least_snr: 7.0, noise, most: 100 }
+        Search { fwhm_px: FWHM_PX, least_snr: 7.0, background: 0.0, noise, most: 100 }
     }
 
     #[test]
@@ -260,7 +258,7 @@ mod tests {
         for (x, y) in [(40.0, 50.0), (40.37, 49.81), (39.501, 50.499)] {
             let mut plane = Array2::from_elem((96, 90), 3.0);
             add(&mut plane, x, y, 1.0);
-            let found = detect(plane.view(), &search(0.01));
+            let found = detect(plane.view(), &Search { background: 3.0, ..search(0.01) });
             assert_eq!(found.len(), 1);
             assert!((found[0].x - x).hypot(found[0].y - y) < 1e-3, "{found:?} at {x}, {y}");
         }

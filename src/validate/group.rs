@@ -127,7 +127,8 @@ fn check_noise(tiles: &Tiles, limits: &Limits, found: &mut Found) {
     }
     for (index, noise) in noises {
         let factor = noise / usual;
-        let message = format!("its noise is {factor:.3} times the median of all tiles");
+        let times = if factor < 0.01 { format!("{factor:.2e}") } else { format!("{factor:.3}") };
+        let message = format!("its noise is {times} times the median of all tiles");
         let most = limits.max_noise_factor;
         if factor > most {
             found.of_tiles.push((index, Finding::new(Code::NoiseHigh, message).numbers(factor, most)));

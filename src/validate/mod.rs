@@ -42,8 +42,8 @@ use rayon::prelude::*;
 use std::path::{Path, PathBuf};
 use tile::{AstrometryState, Corrected};
 
-/// Copies of a plane's pixels that checking a tile takes at most: the plane, and two for background and noise.
-const COPIES: u64 = 3;
+/// Copies of a plane's pixels that checking a tile takes at most: the plane, and that of a block for its noise.
+const COPIES: u64 = 2;
 
 /// What to check, and against what.
 #[derive(Clone, Debug)]

@@ -5,6 +5,7 @@ use super::facts::{Facts, Sky};
 use super::finding::{Code, Finding};
 use super::limits::{Limits, Require};
 use crate::error::ErrorKind;
+use crate::image;
 use crate::image::beam::{BeamUnit, beam_unit};
 use crate::tiles::{Refused, TileStats};
 use std::path::PathBuf;
@@ -41,7 +42,9 @@ pub enum Corrected {
 
 /// Why a tile could not be measured.
 pub fn refusal(refused: &Refused) -> Finding {
-    let code = if refused.kind == ErrorKind::Missing { Code::Missing } else { Code::Unreadable };
+    // A file without an image is there.
+    let is_absent = refused.kind == ErrorKind::Missing && image::input_path(&refused.path).is_err();
+    let code = if is_absent { Code::Missing } else { Code::Unreadable };
     Finding { help: refused.help.clone(), ..Finding::new(code, refused.reason.clone()) }
 }
 

@@ -3,6 +3,7 @@
 use super::text;
 use crate::cache::{Cache, Operation};
 use crate::catalog::Catalog;
+use crate::cli::stats;
 use crate::error::Result;
 use crate::image::{self, fits};
 use crate::interrupt;
@@ -104,7 +105,8 @@ fn numbers(tile: &Checked, measured: &Measured, options: &Options) -> String {
     let (plane, facts) = (&measured.stats.plane, &measured.facts);
     let unit = measured.stats.unit.as_deref().unwrap_or_default();
     let mut rows = vec![
-        ("noise", format!("{:.4e} {unit} (1.4826 MAD), {:.4e} (standard deviation)", plane.mad_sigma, plane.rms_noise)),
+        ("noise", format!("{} {unit} (1.4826 MAD)", stats::short(&plane.mad_sigma.into()))),
+        ("rms", format!("{} {unit} (standard deviation)", stats::short(&plane.rms_noise.into()))),
         ("dynamic range", format!("{:.2}", plane.dynamic_range)),
         ("missing", format!("{} of {} pixels", plane.num_nan, plane.num_nan + plane.num_pixels + plane.num_infinite)),
     ];

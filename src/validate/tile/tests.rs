@@ -126,6 +126,8 @@ fn primary_beams_are_checked() {
 
 #[test]
 fn a_file_that_is_not_there_is_not_a_bad_one() {
-    let of = |kind| refusal(&Refused { path: "a".into(), kind, reason: "why".into(), help: None }).code;
-    assert_eq!((of(ErrorKind::Missing), of(ErrorKind::Damaged)), (Code::Missing, Code::Unreadable));
+    let of = |path: &str, kind| refusal(&Refused { path: path.into(), kind, reason: "why".into(), help: None }).code;
+    assert_eq!(of("no/such.fits", ErrorKind::Missing), Code::Missing);
+    assert_eq!(of("Cargo.toml", ErrorKind::Missing), Code::Unreadable);
+    assert_eq!(of("Cargo.toml", ErrorKind::Damaged), Code::Unreadable);
 }
