@@ -95,7 +95,8 @@ fn bands_6240(criterion: &mut Criterion) {
         by_cpu_time(&mut group, "decode", || decode(&raw));
         by_cpu_time(&mut group, "combine", || {
             let tiles = raw.par_iter().enumerate().with_max_len(1);
-            let decoded = tiles.map(|(tile, raw)| combiner.decode(&combining, tile, raw).expect("the cell is whole"));
+            let decoded =
+                tiles.map(|(tile, raw)| Some(combiner.decode(&combining, tile, raw).expect("the cell is whole")));
             let combined = black_box(combining.finish(decoded.collect()));
             combiner.recycle(combined.flux, combined.mask);
         });

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 const DIRECTORY: &str = "SKYCACHE_CACHE_DIR";
