@@ -9,7 +9,7 @@
 //!
 //! What is measured of a tile depends on its content alone and is kept in the cache; whether that is good enough is
 //! decided anew each time, so other limits and other neighbours cost nothing. Every finding of every tile is
-//! reported, with a [`Code`](finding::Code), how bad it is, the number and its limit. A tile that cannot be read is a
+//! reported, with a [`Code`], how bad it is, the number and its limit. A tile that cannot be read is a
 //! finding, and the others are checked.
 //!
 //! Where tiles lie, and how findings are shown, is left to others.
