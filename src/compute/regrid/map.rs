@@ -209,13 +209,9 @@ impl Smooth {
             let first = (range.start % CELL_PX) as f64;
             first + (range.len() as f64 - 1.0) * i as f64 / 3.0
         };
-        let mut values = [[[0.0; 4]; 4]; 2];
-        for i in 0..4 {
-            for j in 0..4 {
-                (values[0][i][j], values[1][i][j]) = self.at(place(&pixels.x, j), place(&pixels.y, i));
-            }
-        }
-        values.map(|grid| {
+        let at = |i: usize, j: usize| self.at(place(&pixels.x, j), place(&pixels.y, i));
+        let positions = [0, 1, 2, 3].map(|i| [0, 1, 2, 3].map(|j| at(i, j)));
+        [positions.map(|row| row.map(|(x, _)| x)), positions.map(|row| row.map(|(_, y)| y))].map(|grid| {
             let rows = grid.map(bernstein);
             let columns = [0, 1, 2, 3].map(|j| bernstein(rows.map(|row| row[j])));
             columns
@@ -249,8 +245,9 @@ fn cubic([zero, one, two, three]: &[f64; 4], u: f64) -> f64 {
 }
 
 /// What is left to do along u where v is given.
+#[inline(always)]
 fn along(terms: &[[f64; 4]; 4], v: f64) -> [f64; 4] {
-    [0, 1, 2, 3].map(|j| cubic(&terms.map(|row| row[j]), v))
+    std::array::from_fn(|j| cubic(&[terms[0][j], terms[1][j], terms[2][j], terms[3][j]], v))
 }
 
 /// The factors of the polynomial through 4 x 4 values at the nodes, rows along x.
