@@ -111,7 +111,7 @@ impl<'a> Onto<'a> {
     pub fn row(&self, windows: &[Window]) -> Result<Vec<Regridded>> {
         let found: Vec<Option<Regridded>> = windows.par_iter().map(|window| self.find(window)).collect();
         let missing = || windows.iter().zip(&found).filter(|(_, found)| found.is_none()).map(|(window, _)| window);
-        let (Some(first), Some(last)) = (missing().next(), missing().last()) else {
+        let (Some(first), Some(last)) = (missing().next(), missing().next_back()) else {
             return Ok(found.into_iter().flatten().collect());
         };
         let started = Instant::now();

@@ -7,12 +7,13 @@ mod wide;
 
 use super::map::CELL_PX;
 use super::{Regrid, Window};
-use block::Block;
+use block::{Block, Scratch};
 use ndarray::{ArrayView2, ArrayViewMut2, Axis};
 use rayon::prelude::*;
 
-/// Cells side by side that one piece of work has: pixels are written past the caches, in runs as long as that.
-const BLOCK_CELLS: usize = 16;
+/// Cells side by side that one piece of work has: their results stay in the second cache until they are written, in
+/// runs as long as that.
+const BLOCK_CELLS: usize = 8;
 
 /// Results, or the footprint, of a row of a cell.
 type Out = [f32; CELL_PX];
@@ -40,7 +41,9 @@ pub fn resample(
     let rows = Rows { values, shape: (ny, nx), first: first_row, n: source.nrows() };
     let mut blocks = Vec::new();
     cut(pixels.view_mut(), footprint.view_mut(), target, &mut blocks);
-    blocks.into_par_iter().for_each(|mut block| block.fill(regrid, &rows));
+    // Before the threads need it.
+    regrid.plan();
+    blocks.into_par_iter().for_each_init(Scratch::new, |scratch, mut block| block.fill(regrid, &rows, scratch));
 }
 
 /// Rows of the source that are at hand.

@@ -22,6 +22,8 @@ const MIDDLE_PX: f64 = HALF_PX - 0.5;
 /// Where the polynomial is exact, and where it is checked, counted from the first pixel.
 const NODES_PX: [f64; 4] = [0.0, 21.0, 42.0, 63.0];
 const CHECKS_PX: [f64; 3] = [10.5, 31.5, 52.5];
+/// Cubic terms that make less than this are left out.
+const PRUNED_PX: f64 = 1e-7;
 /// Positions that are worked out for a cell.
 const N_EXACT: usize = NODES_PX.len() * NODES_PX.len() + CHECKS_PX.len() * CHECKS_PX.len();
 
@@ -102,7 +104,7 @@ impl Cell {
     /// From the exact positions: nodes, then checks.
     fn through(x: &[f64; N_EXACT], y: &[f64; N_EXACT]) -> Self {
         const N_NODES: usize = NODES_PX.len() * NODES_PX.len();
-        let smooth = Smooth { x: polynomial(&x[..N_NODES]), y: polynomial(&y[..N_NODES]) };
+        let smooth = Smooth { x: pruned(polynomial(&x[..N_NODES])), y: pruned(polynomial(&y[..N_NODES])) };
         let is_near =
             CHECKS_PX.iter().flat_map(|at_y| CHECKS_PX.map(|at_x| (at_x, *at_y))).enumerate().all(|(i, at)| {
                 let (found_x, found_y) = smooth.at(at.0, at.1);
@@ -207,13 +209,9 @@ impl Smooth {
             let first = (range.start % CELL_PX) as f64;
             first + (range.len() as f64 - 1.0) * i as f64 / 3.0
         };
-        let mut values = [[[0.0; 4]; 4]; 2];
-        for i in 0..4 {
-            for j in 0..4 {
-                (values[0][i][j], values[1][i][j]) = self.at(place(&pixels.x, j), place(&pixels.y, i));
-            }
-        }
-        values.map(|grid| {
+        let at = |i: usize, j: usize| self.at(place(&pixels.x, j), place(&pixels.y, i));
+        let positions = [0, 1, 2, 3].map(|i| [0, 1, 2, 3].map(|j| at(i, j)));
+        [positions.map(|row| row.map(|(x, _)| x)), positions.map(|row| row.map(|(_, y)| y))].map(|grid| {
             let rows = grid.map(bernstein);
             let columns = [0, 1, 2, 3].map(|j| bernstein(rows.map(|row| row[j])));
             columns
@@ -226,8 +224,13 @@ impl Smooth {
 
 #[multiversion::multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2", "aarch64+neon"))]
 fn row_of_cubics(terms: &[f64; 4], row: &mut Row) {
-    for (i, value) in row.iter_mut().enumerate() {
-        *value = cubic(terms, (i as f64 - MIDDLE_PX) / HALF_PX);
+    let [zero, one, two, three] = *terms;
+    let place = |i: usize| (i as f64 - MIDDLE_PX) / HALF_PX;
+    if three == 0.0 {
+        // The same bits, sooner.
+        row.iter_mut().enumerate().for_each(|(i, value)| *value = zero + (one + two * place(i)) * place(i));
+    } else {
+        row.iter_mut().enumerate().for_each(|(i, value)| *value = cubic(terms, place(i)));
     }
 }
 
@@ -242,8 +245,9 @@ fn cubic([zero, one, two, three]: &[f64; 4], u: f64) -> f64 {
 }
 
 /// What is left to do along u where v is given.
+#[inline(always)]
 fn along(terms: &[[f64; 4]; 4], v: f64) -> [f64; 4] {
-    [0, 1, 2, 3].map(|j| cubic(&terms.map(|row| row[j]), v))
+    std::array::from_fn(|j| cubic(&[terms[0][j], terms[1][j], terms[2][j], terms[3][j]], v))
 }
 
 /// The factors of the polynomial through 4 x 4 values at the nodes, rows along x.
@@ -252,6 +256,15 @@ fn polynomial(values: &[f64]) -> [[f64; 4]; 4] {
     let rows = [0, 1, 2, 3].map(|i| through_nodes(rows[i]));
     let columns = [0, 1, 2, 3].map(|j| through_nodes(rows.map(|row| row[j])));
     [0, 1, 2, 3].map(|i| columns.map(|column| column[i]))
+}
+
+/// Without its cubic terms where all of them are rounding alone, as between two tangential planes.
+fn pruned(mut terms: [[f64; 4]; 4]) -> [[f64; 4]; 4] {
+    let cubic_terms = || (0..4).flat_map(|i| (0..4).map(move |j| (i, j))).filter(|(i, j)| *i == 3 || *j == 3);
+    if cubic_terms().map(|(i, j): (usize, usize)| terms[i][j].abs()).sum::<f64>() < PRUNED_PX {
+        cubic_terms().for_each(|(i, j)| terms[i][j] = 0.0);
+    }
+    terms
 }
 
 /// The cubic through four values at [`NODES_PX`], which lie evenly about the middle.

@@ -272,8 +272,20 @@ impl Regrid {
     }
 
     fn map(&self) -> &Map {
-        self.map
-            .get_or_init(|| Map::new(&self.way, self.window.as_ref().expect("there is one where pixels are asked for")))
+        if let Some(map) = self.map.get() {
+            return map;
+        }
+        // Made outside of the lock: threads that wait for their part of it may take up work that asks for it.
+        let window = self.window.as_ref().expect("there is one where pixels are asked for");
+        let map = Map::new(&self.way, window);
+        self.map.get_or_init(|| map)
+    }
+
+    /// Makes the map, if it is not there yet.
+    fn plan(&self) {
+        if self.window.is_some() {
+            self.map();
+        }
     }
 
     /// Calls for each cell with those pixels of it that are in the window, which is within the source's reach.

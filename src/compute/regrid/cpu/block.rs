@@ -15,6 +15,21 @@ pub(super) struct Block<'a> {
     pub footprint: ArrayViewMut2<'a, f32>,
 }
 
+/// Pixels from one row of a block's results to the next.
+const WIDTH: usize = BLOCK_CELLS * CELL_PX;
+
+/// Results of a block.
+pub(super) struct Scratch {
+    pixels: Vec<f32>,
+    footprint: Vec<f32>,
+}
+
+impl Scratch {
+    pub fn new() -> Self {
+        Self { pixels: vec![f32::NAN; WIDTH * CELL_PX], footprint: vec![0.0; WIDTH * CELL_PX] }
+    }
+}
+
 /// A cell in a block, and what does not change from row to row.
 struct Part<'a> {
     cell: &'a Cell,
@@ -26,30 +41,27 @@ struct Part<'a> {
 }
 
 impl Block<'_> {
-    pub fn fill(&mut self, regrid: &Regrid, source: &Rows) {
+    pub fn fill(&mut self, regrid: &Regrid, source: &Rows, scratch: &mut Scratch) {
         let within = regrid.clipped(&self.window);
-        let mut parts = Vec::with_capacity(BLOCK_CELLS);
-        regrid.for_each_cell(&within, |cell, pixels| parts.push(Part::new(regrid, cell, pixels)));
-        let mut values = [f32::NAN; BLOCK_CELLS * CELL_PX];
-        let mut footprint = [0.0; BLOCK_CELLS * CELL_PX];
-        let nx = self.window.x.len();
+        if within != self.window {
+            scratch.pixels.fill(f32::NAN);
+            scratch.footprint.fill(0.0);
+        }
         let (mut out, mut there) = ([f32::NAN; CELL_PX], [0.0; CELL_PX]);
-        for y in self.window.y.clone() {
-            if within.y.contains(&y) {
-                for part in &parts {
-                    part.row(regrid, source, y, &mut out, &mut there);
-                    let start = part.pixels.x.start;
-                    let of_cell = start % CELL_PX..start % CELL_PX + part.pixels.x.len();
-                    let to = start - self.window.x.start..part.pixels.x.end - self.window.x.start;
-                    values[to.clone()].copy_from_slice(&out[of_cell.clone()]);
-                    footprint[to].copy_from_slice(&there[of_cell]);
+        regrid.for_each_cell(&within, |cell, pixels| {
+            let part = Part::new(regrid, cell, pixels);
+            let start = pixels.x.start % CELL_PX;
+            for y in pixels.y.clone() {
+                part.row(regrid, source, y, &mut out, &mut there);
+                let to = (y - self.window.y.start) * WIDTH + pixels.x.start - self.window.x.start;
+                for (plane, values) in [(&mut scratch.pixels, &out), (&mut scratch.footprint, &there)] {
+                    plane[to..to + pixels.x.len()].copy_from_slice(&values[start..start + pixels.x.len()]);
                 }
-            } else {
-                values.fill(f32::NAN);
-                footprint.fill(0.0);
             }
-            for (plane, row) in [(&mut self.pixels, &values), (&mut self.footprint, &footprint)] {
-                let mut lane = plane.row_mut(y - self.window.y.start);
+        });
+        let nx = self.window.x.len();
+        for (plane, values) in [(&mut self.pixels, &scratch.pixels), (&mut self.footprint, &scratch.footprint)] {
+            for (mut lane, row) in plane.rows_mut().into_iter().zip(values.chunks_exact(WIDTH)) {
                 match lane.as_slice_mut() {
                     Some(lane) => stream(&row[..nx], lane),
                     None => lane.iter_mut().zip(row).for_each(|(to, from)| *to = *from),

@@ -41,15 +41,16 @@ pub(super) fn bilinear(source: &Rows, at: &Positions, wanted: Range<usize>, is_i
     weigh(&taps, &x.part, &y.part, out);
 }
 
-/// The pixel before each position, and how far behind it the position is; the least and the largest pixel.
+/// The pixel before each position, which is inside, and how far behind it that is; the least and the largest pixel.
 #[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2", "aarch64+neon"))]
 fn split(at: &Row, places: &mut Places) -> (i32, i32) {
     let (mut low, mut high) = (i32::MAX, i32::MIN);
-    for i in 0..CELL_PX {
-        let first = (at[i] + SNAP_PX).floor();
-        places.part[i] = snapped((at[i] - first) as f32);
-        places.first[i] = first as i32;
-        (low, high) = (low.min(places.first[i]), high.max(places.first[i]));
+    for ((at, first), part) in at.iter().zip(&mut places.first).zip(&mut places.part) {
+        let whole = (at + SNAP_PX).floor();
+        *part = snapped((at - whole) as f32);
+        // SAFETY: the position lies between 0 and the length of an axis, as the caller found for all of its cell.
+        *first = unsafe { whole.to_int_unchecked() };
+        (low, high) = (low.min(*first), high.max(*first));
     }
     (low, high)
 }

@@ -43,9 +43,9 @@ fn weigh<const N: usize>(
 #[inline(always)]
 fn all<const N: usize>(source: &Rows, (y, x): (usize, usize), of_y: &[f32; N], of_x: &[f32; N]) -> f32 {
     let mut sum = 0.0;
-    for j in 0..N {
+    for (j, weight) in of_y.iter().enumerate() {
         let row: &[f32; N] = source.row(y + j)[x..x + N].try_into().expect("it is as long");
-        sum += of_y[j] * row.iter().zip(of_x).fold(0.0, |sum, (value, weight)| sum + weight * value);
+        sum += weight * row.iter().zip(of_x).fold(0.0, |sum, (value, weight)| sum + weight * value);
     }
     sum
 }
