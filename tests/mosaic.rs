@@ -110,8 +110,11 @@ fn tiles_cut_from_an_image_give_it_back() {
     assert_eq!(tiles.pixels("m_exptime.fits")[(150, 200)], 1200.0);
 }
 
-/// A field seen by four dishes: the tiles, their primary beams, their noise.
-fn field(tiles: &Tiles, corrected: bool) -> Vec<(Array2<f32>, Array2<f32>, f64, (usize, usize))> {
+/// A tile: its pixels, its primary beam, its noise, and where its first pixel lies in the field.
+type Part = (Array2<f32>, Array2<f32>, f64, (usize, usize));
+
+/// A field seen by four dishes.
+fn field(tiles: &Tiles, corrected: bool) -> Vec<Part> {
     let sky = Array2::from_shape_fn((256, 300), |(y, x)| {
         let d2 = (y as f64 - 120.0).powi(2) + (x as f64 - 140.0).powi(2);
         (0.5 * (-d2 / 8.0).exp()) as f32

@@ -49,7 +49,7 @@ struct Strip {
 
 #[derive(Debug)]
 enum Place {
-    Memory([Array2<f32>; N_PLANES]),
+    Memory(Box<[Array2<f32>; N_PLANES]>),
     /// The first byte of the first plane.
     File(u64),
 }
@@ -82,7 +82,7 @@ impl Held {
         let bytes = (shape.0 * shape.1 * BYTES_PER_PIXEL) as u64;
         let place = if self.used_bytes + bytes <= self.most_bytes {
             self.used_bytes += bytes;
-            Place::Memory(planes)
+            Place::Memory(Box::new(planes))
         } else {
             let refused = |cause| Error::io("put a part of the mosaic aside", &self.folder, cause);
             if self.file.is_none() {
@@ -108,7 +108,7 @@ impl Held {
         let least_weight = self.least_weight;
         for strip in &mut self.strips {
             if let Place::Memory(planes) = &mut strip.place {
-                let [flux, weight, noise, response, count, exposure] = planes;
+                let [flux, weight, noise, response, count, exposure] = planes.as_mut();
                 for (plane, nothing) in
                     [(flux, f32::NAN), (noise, f32::NAN), (response, f32::NAN), (count, 0.0), (exposure, 0.0)]
                 {

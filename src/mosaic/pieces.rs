@@ -37,7 +37,7 @@ pub struct Placed {
 pub enum Placement {
     /// It is on it; its first pixel lies at (y, x).
     Shift(i64, i64),
-    Regrid(Regrid),
+    Regrid(Box<Regrid>),
 }
 
 /// The planes of a piece: the pixels, the response, the noise map.
@@ -68,7 +68,7 @@ impl Placed {
             None => {
                 let regrid = Regrid::new(&tile.wcs, tile.shape, &grid.wcs, grid.whole_shape, method)?;
                 let window = regrid.window();
-                (Placement::Regrid(regrid), window)
+                (Placement::Regrid(Box::new(regrid)), window)
             }
         };
         let Some(window) = window else { return Ok(None) };
