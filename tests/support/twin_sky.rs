@@ -33,7 +33,9 @@ const OVERLAP_PX: usize = 480;
 const SCALE_DEG: f64 = 6.944_444_612_599_88e-5;
 const ALPHA: f64 = 1.085_736_204_758_129_4;
 const BSOFTEN: f64 = 1000.0;
-const STAR_SIGMA_PX: f64 = 1.9;
+pub const STAR_SIGMA_PX: f64 = 1.9;
+/// Flux of the brightest star.
+pub const BRIGHTEST: f64 = 1500.0;
 const STAR_REACH_PX: f64 = 11.0;
 /// Stars stand on a lattice, so that each pad has some and none has another within its reach.
 const LATTICE_PX: f64 = 45.0;
@@ -134,12 +136,11 @@ impl Grid {
 impl TwinSky {
     /// A sky at the edge between two projections of a zone; `home` are the cells of the first one that are listed.
     pub fn new((dec, n_around): (f64, f64), home: &[(u8, u8)]) -> Self {
-        let mut sky = Self::empty((dec, n_around));
+        let sky = Self::empty((dec, n_around));
         for cell in home {
             sky.write_cell(&sky.home, *cell, |flux| flux);
         }
         sky.write_list(home);
-        sky.stars.shrink_to_fit();
         sky
     }
 
@@ -259,7 +260,7 @@ fn stars(wcs: &Wcs, around: SkyLonLat) -> Vec<Star> {
     let mut star = |(x, y): (f64, f64)| {
         let mut jitter = || rng.random_range(-JITTER_PX..JITTER_PX);
         let at = PixelXy::new(middle.x() + x + jitter(), middle.y() + y + jitter()).unwrap();
-        Star { sky: wcs.pixel_to_sky(at).unwrap(), flux: rng.random_range(500.0..1500.0) }
+        Star { sky: wcs.pixel_to_sky(at).unwrap(), flux: rng.random_range(500.0..BRIGHTEST) }
     };
     places.map(&mut star).collect()
 }

@@ -91,7 +91,7 @@ impl Projection {
         let boxes = blocks.iter().map(|block| self.sources[source].pixels_for(&block.rect));
         let boxes = boxes.filter(|[rows, columns]| !rows.is_empty() && !columns.is_empty()).collect();
         // Whatever may write is read, even if it then covers no pixel: it is part of what decides the cells.
-        (!blocks.is_empty()).then(|| PadLoad { source, blocks, extent: Extent { boxes, with_identity } })
+        (!blocks.is_empty()).then_some(PadLoad { source, blocks, extent: Extent { boxes, with_identity } })
     }
 
     /// The task that a load reads.
