@@ -50,6 +50,16 @@ pub fn summary(found: &Report) {
         ByteSize(found.estimated_resident_bytes),
         ByteSize(found.peak_cell_bytes)
     ));
+    let padding = &found.padding;
+    if padding.neighbours_read + padding.neighbours_missing > 0 {
+        report::line(&format!(
+            "padding {}: {} neighbouring skycells read, {} of the list missing, {} pixels filled from other projections",
+            padding.mode.name(),
+            padding.neighbours_read,
+            padding.neighbours_missing,
+            padding.pixels
+        ));
+    }
     stage_table(found);
     if let Some(card) = &found.gpu {
         card_line(card);

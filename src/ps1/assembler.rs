@@ -55,13 +55,7 @@ pub struct Findings {
 /// # Errors
 /// [`ErrorKind::Interrupted`] after a signal, or when the saver has given up; those of a graphics card
 /// that fails where the CPU must not go on. A cell that fails is added to what is rejected.
-pub fn run(
-    options: &Options,
-    plan: &Plan,
-    patch_px: usize,
-    stages: Stages,
-    findings: &mut Findings,
-) -> Result<()> {
+pub fn run(options: &Options, plan: &Plan, patch_px: usize, stages: Stages, findings: &mut Findings) -> Result<()> {
     let Stages { readers, progress, .. } = stages;
     let gaussian = Gaussian::new(options.psf);
     let mut card = card_of(options, &gaussian, patch_px, progress)?;

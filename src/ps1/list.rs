@@ -306,7 +306,7 @@ mod tests {
         assert!(list.rejected.is_empty(), "{:?}", list.rejected);
         let pads: Vec<Vec<&str>> =
             list.pads.values().map(|pads| pads.iter().map(|pad| pad.name.as_str()).collect()).collect();
-        let expected = [["skycell.2584.010", "skycell.2584.011"], ["skycell.2556.080", "skycell.0812.045"]];
+        let expected = [["skycell.2584.010", "skycell.2584.011"], ["skycell.0812.045", "skycell.2556.080"]];
         assert_eq!(pads, expected);
     }
 

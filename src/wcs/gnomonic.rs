@@ -156,11 +156,13 @@ mod tests {
 
     #[test]
     fn one_matrix_is_the_way_by_the_sky() {
-        for (dec, step_deg) in [(-30.0, 360.0 / 79.0), (2.0, 4.0), (30.0, 4.56), (70.0, 10.9), (86.0, 40.0), (90.0, 0.0)]
+        for (dec, step_deg) in
+            [(-30.0, 360.0 / 79.0), (2.0, 4.0), (30.0, 4.56), (70.0, 10.9), (86.0, 40.0), (90.0, 0.0)]
         {
             let from = tan((196.4, dec), (29_663.5, -17_370.0), "TAN");
             let to = tan((196.4 + step_deg, (dec + 4.0_f64).min(90.0)), (-23_763.0, 6191.0), "TAN");
-            let way = Gnomonic::of(&from, (0.0, 0.0)).unwrap().to(&Gnomonic::of(&to, (1000.0, -20.0)).unwrap()).unwrap();
+            let way =
+                Gnomonic::of(&from, (0.0, 0.0)).unwrap().to(&Gnomonic::of(&to, (1000.0, -20.0)).unwrap()).unwrap();
             for (x, y) in [(0.0, 0.0), (6364.0, 0.0), (0.0, 6349.0), (3000.5, 6000.25), (-480.0, 7000.0)] {
                 let sky = from.pixel_to_sky(PixelXy::new(x, y).unwrap()).unwrap();
                 let expected = to.sky_to_pixel(sky).unwrap();

@@ -119,7 +119,8 @@ impl Sky {
         let named = list.pads.values().flatten();
         let cells: BTreeMap<SkycellId, &Skycell> =
             named.chain(unlisted).chain(listed).map(|cell| (cell.id, cell)).collect();
-        let has_others = cells.keys().any(|id| Some(id.projection) != cells.keys().next().map(|first| first.projection));
+        let has_others =
+            cells.keys().any(|id| Some(id.projection) != cells.keys().next().map(|first| first.projection));
         let is_cross = options.padding == Padding::Cross && has_others;
         let candidate = |(id, cell): (SkycellId, &Skycell)| {
             let group = store::find_cell(input, cell)?;
@@ -167,13 +168,17 @@ impl Sky {
     ) -> Vec<Source> {
         let Some(number) = projection.number() else { return Vec::new() };
         let Some(grid) = self.grids.get(&number) else {
-            tracing::warn!("projection {number} gets no pads from others: no header of its skycells has a plain TAN WCS");
+            tracing::warn!(
+                "projection {number} gets no pads from others: no header of its skycells has a plain TAN WCS"
+            );
             return Vec::new();
         };
         let pads = pads_by_cell(projection, options.psf.radius_px());
         let mut sources = Vec::new();
         for (other, of_other) in self.grids.iter().filter(|(other, _)| **other != number) {
-            let Some((way, back)) = grid.plane.to(&of_other.plane).zip(of_other.plane.to(&grid.plane)) else { continue };
+            let Some((way, back)) = grid.plane.to(&of_other.plane).zip(of_other.plane.to(&grid.plane)) else {
+                continue;
+            };
             let first = SkycellId { projection: *other, y: 0, x: 0 };
             let last = SkycellId { projection: *other, y: u8::MAX, x: u8::MAX };
             for (id, candidate) in self.candidates.range(first..=last) {
@@ -272,7 +277,9 @@ impl Grid {
         let number = id.projection;
         if described.shape != self.shape {
             let ((ny, nx), (own_ny, own_nx)) = (described.shape, self.shape);
-            return Err(format!("it is {nx} x {ny} px, other skycells of projection {number} are {own_nx} x {own_ny} px"));
+            return Err(format!(
+                "it is {nx} x {ny} px, other skycells of projection {number} are {own_nx} x {own_ny} px"
+            ));
         }
         let first = first_pixel(self.shape, id);
         let (right, top) = (self.shape.1 as f64 - 1.0, self.shape.0 as f64 - 1.0);
@@ -283,7 +290,9 @@ impl Grid {
             return Ok(());
         }
         Err(match off_px.is_finite() {
-            true => format!("the WCS of its header puts it {off_px:.2} px from its place on the grid of projection {number}"),
+            true => format!(
+                "the WCS of its header puts it {off_px:.2} px from its place on the grid of projection {number}"
+            ),
             false => format!("the WCS of its header has nothing in common with the grid of projection {number}"),
         })
     }

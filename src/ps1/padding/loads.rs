@@ -87,12 +87,11 @@ impl Projection {
         let is_rival = |other: &usize, rect: &Rect| *other != source && meets(*other, rect);
         let rivals = |rect: &Rect| (0..self.sources.len()).filter(|other| is_rival(other, rect)).collect();
         let blocks = rects.iter().filter(|rect| meets(source, rect));
-        let blocks: Vec<Block> =
-            blocks.map(|rect| Block { rect: (*rect).clone(), rivals: rivals(rect) }).collect();
+        let blocks: Vec<Block> = blocks.map(|rect| Block { rect: (*rect).clone(), rivals: rivals(rect) }).collect();
         let boxes = blocks.iter().map(|block| self.sources[source].pixels_for(&block.rect));
         let boxes = boxes.filter(|[rows, columns]| !rows.is_empty() && !columns.is_empty()).collect();
         // Whatever may write is read, even if it then covers no pixel: it is part of what decides the cells.
-        (!blocks.is_empty()).then(|| PadLoad { source, blocks, extent: Extent { boxes, with_identity } })
+        (!blocks.is_empty()).then_some(PadLoad { source, blocks, extent: Extent { boxes, with_identity } })
     }
 
     /// The task that a load reads.

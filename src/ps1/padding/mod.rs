@@ -79,9 +79,14 @@ impl Plan {
 
     /// Neighbours that the list names for the pads of wanted cells and that are not in the store.
     pub(super) fn missing_neighbours(&self) -> BTreeSet<&str> {
-        let tasks = self.projections.iter().flat_map(|projection| projection.tasks.iter().map(move |t| (projection, t)));
+        let tasks =
+            self.projections.iter().flat_map(|projection| projection.tasks.iter().map(move |t| (projection, t)));
         let wanted = tasks.filter(|(_, task)| task.wanted);
-        wanted.filter_map(|(projection, task)| projection.missing.get(&task.id())).flatten().map(String::as_str).collect()
+        wanted
+            .filter_map(|(projection, task)| projection.missing.get(&task.id()))
+            .flatten()
+            .map(String::as_str)
+            .collect()
     }
 }
 
@@ -142,7 +147,8 @@ impl Source {
         }
         let (ny, nx) = self.task.listed.shape;
         let range = |axis: usize, n: usize| {
-            let limit = |at: f64| at.clamp(EDGE_EXCLUSION_PX as f64, n.saturating_sub(EDGE_EXCLUSION_PX) as f64) as usize;
+            let limit =
+                |at: f64| at.clamp(EDGE_EXCLUSION_PX as f64, n.saturating_sub(EDGE_EXCLUSION_PX) as f64) as usize;
             limit(least[axis].floor() - 1.0)..limit(most[axis].ceil() + 2.0)
         };
         [range(0, ny), range(1, nx)]

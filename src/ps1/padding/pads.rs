@@ -36,8 +36,9 @@ impl Rect {
 pub fn around(projection: &Projection, cells: &[SkycellId], reach_px: usize, cuts: &[i64]) -> Vec<Rect> {
     let layout = &projection.layout;
     let wide: Vec<Rect> = cells.iter().map(|cell| Rect::around(layout, *cell, reach_px)).collect();
-    let there = projection.tasks.iter().filter(|task| task.group.is_some());
-    let covered: Vec<Rect> = there.map(|task| Rect::around(layout, task.id(), 0)).collect();
+    let there = projection.tasks.iter().filter(|task| task.group.is_some()).map(|task| task.id());
+    let is_near = |own: &SkycellId| cells.iter().any(|cell| layout.touches(*cell, *own, reach_px));
+    let covered: Vec<Rect> = there.filter(is_near).map(|own| Rect::around(layout, own, 0)).collect();
     let edges = |of: fn(&Rect) -> &Range<i64>, more: &[i64]| {
         let all: BTreeSet<i64> = wide.iter().chain(&covered).flat_map(|rect| [of(rect).start, of(rect).end]).collect();
         let (first, last) = (all.first().copied().unwrap_or(0), all.last().copied().unwrap_or(0));
@@ -47,7 +48,8 @@ pub fn around(projection: &Projection, cells: &[SkycellId], reach_px: usize, cut
     };
     let (rows, columns) = (edges(|rect| &rect.y, cuts), edges(|rect| &rect.x, &[]));
     let blocks = rows.iter().flat_map(|y| columns.iter().map(|x| Rect { y: y.clone(), x: x.clone() }));
-    let is_pad = |block: &Rect| wide.iter().any(|wide| wide.holds(block)) && !covered.iter().any(|own| own.holds(block));
+    let is_pad =
+        |block: &Rect| wide.iter().any(|wide| wide.holds(block)) && !covered.iter().any(|own| own.holds(block));
     blocks.filter(is_pad).collect()
 }
 
