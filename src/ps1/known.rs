@@ -59,7 +59,9 @@ pub fn restore(
 ) -> Result<Vec<Option<(CellRecord, Stamp)>>> {
     let recipe_of = recipes(options, projection, known, backend);
     let one = |task: &Task| {
-        let Some(((stamp, _), recipe)) = known.get(&task.listed.cell.name).zip(recipe_of(task)) else { return Ok(None) };
+        let Some(((stamp, _), recipe)) = known.get(&task.listed.cell.name).zip(recipe_of(task)) else {
+            return Ok(None);
+        };
         let restored = restore_one(options, output, &task.listed.cell.name, &recipe)?;
         Ok(restored.map(|record| (record, Some(stamp.clone()))))
     };
