@@ -296,3 +296,24 @@ fn a_real_image_lies_where_its_catalogue_says() {
     assert_eq!(astrometry["outcome"], "pass", "{report}");
     assert!(astrometry["offset_arcsec"].as_f64().unwrap() < 24.0, "{astrometry}");
 }
+
+#[test]
+fn an_image_is_checked_as_a_finished_mosaic_by_the_golden_numbers() {
+    let image = format!("{}/fixtures/real/1904-66_SIN.fits", env!("CARGO_MANIFEST_DIR"));
+    let sky = Sky::new(10.0, 10.0);
+    let report = sky.json(1, &[&image, "--as-mosaic"]);
+    let tile = &report["tiles"][0];
+    // Section F of the facts about the predecessor.
+    let numbers = &tile["post_validation"];
+    assert!((numbers["coverage_fraction"].as_f64().unwrap() - 0.597520616).abs() < 1e-9, "{numbers}");
+    assert!((numbers["rms_regions"]["variation"].as_f64().unwrap() / 14.0293 - 1.0).abs() < 1e-5, "{numbers}");
+    assert_eq!((&numbers["num_negative"], &numbers["num_outliers"]), (&Value::from(0), &Value::from(19)));
+    assert_eq!(errors(tile), ["uneven-noise"]);
+    // The numbers are kept, and judged anew.
+    let limits = ["--max-rms-variation", "15", "--max-outliers", "18", "--min-coverage", "0.6"];
+    let report = sky.json(1, &[&[image.as_str(), "--as-mosaic"], &limits[..]].concat());
+    assert_eq!(errors(&report["tiles"][0]), ["coverage", "outliers"]);
+    let report = sky.json(0, &[&image, "--as-mosaic", "--max-rms-variation", "15"]);
+    assert!(codes(&report["tiles"][0]).is_empty(), "{report}");
+    assert!(sky.json(0, &[&image])["tiles"][0]["post_validation"].is_null());
+}

@@ -14,6 +14,7 @@ use crate::catalog::{self, Catalog, ColumnNames};
 use crate::error::{Error, ErrorKind};
 use crate::gpu::select::Work;
 use crate::image::publish;
+use crate::mosaic::postcheck;
 use crate::tiles;
 use crate::validate::calibration::Databases;
 use crate::validate::{self, Limits, Report, Require, astrometry};
@@ -49,6 +50,11 @@ pub struct Options {
     pub catalog: CatalogOptions,
     #[command(flatten)]
     pub limits: LimitOptions,
+    /// Check each image as a finished mosaic too: coverage, even noise, negative bowls, outliers
+    #[arg(long)]
+    pub as_mosaic: bool,
+    #[command(flatten)]
+    pub mosaic_limits: MosaicLimitOptions,
     /// Products database (SQLite): check that the tiles are calibrated
     #[arg(long, value_name = "FILE")]
     pub products_db: Option<PathBuf>,
@@ -129,6 +135,36 @@ pub struct LimitOptions {
     /// Whether a tile has to be corrected for its primary beam, or the corrected image lie beside it
     #[arg(long, value_name = "WHEN", default_value = "auto")]
     pub require_pbcor: When,
+}
+
+/// Thresholds of `--as-mosaic`.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Limits of --as-mosaic")]
+pub struct MosaicLimitOptions {
+    /// Least part of the pixels that has a value
+    #[arg(long, value_name = "PART", default_value_t = postcheck::Limits::default().min_coverage_fraction)]
+    pub min_coverage: f64,
+    /// Largest ratio of the noise of 4 x 4 regions
+    #[arg(long, value_name = "RATIO", default_value_t = postcheck::Limits::default().max_rms_variation)]
+    pub max_rms_variation: f64,
+    /// Largest part of the pixels below -5 standard deviations
+    #[arg(long, value_name = "PART", default_value_t = postcheck::Limits::default().max_negative_fraction)]
+    pub max_negative: f64,
+    /// Most pixels above 10 times the 99th percentile
+    #[arg(long, value_name = "N", default_value_t = postcheck::Limits::default().max_outliers)]
+    pub max_outliers: u64,
+}
+
+impl MosaicLimitOptions {
+    fn library(&self) -> postcheck::Limits {
+        postcheck::Limits {
+            min_coverage_fraction: self.min_coverage,
+            max_rms_variation: self.max_rms_variation,
+            max_negative_fraction: self.max_negative,
+            max_outliers: self.max_outliers,
+            ..postcheck::Limits::default()
+        }
+    }
 }
 
 /// [`Require`] for the command line.
@@ -222,6 +258,7 @@ impl Options {
             measure,
             limits,
             astrometry: astrometry::Wanted { least_snr: self.catalog.snr, least_mjy },
+            as_mosaic: self.as_mosaic.then(|| self.mosaic_limits.library()),
             calibration: self
                 .products_db
                 .as_ref()

@@ -307,7 +307,8 @@ impl PostCheck {
         self.findings.is_empty()
     }
 
-    fn find(&mut self, limits: &Limits) {
+    /// Holds the numbers against other limits.
+    pub fn find(&mut self, limits: &Limits) {
         let mut findings = Vec::new();
         let mut beyond = |code: &str, value: f64, limit: f64, text: String| {
             findings.push(Finding { code: code.to_owned(), value, limit, text });

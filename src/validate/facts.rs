@@ -5,6 +5,7 @@ use crate::cache::{Cache, ContentHash, KeyBuilder, Kind, Operation, Origin};
 use crate::catalog::cone::unit_vector;
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::{self, Header, beam};
+use crate::mosaic::postcheck::{self, PostCheck};
 use crate::tiles::TileStats;
 use crate::wcs::{Conversion, Frame, PixelXy, SkyLonLat, Wcs};
 use ndarray::Array2;
@@ -15,6 +16,8 @@ use std::time::Instant;
 
 /// Raise the version when the same file gives other facts.
 const FACTS: Operation = Operation { name: "facts of a tile", version: 1 };
+/// Numbers alone: limits are applied to what is found.
+const POST_CHECK: Operation = Operation { name: "post-check of an image", version: 1 };
 const BEAM_EDGE: Operation = Operation { name: "edge of a primary beam", version: 1 };
 
 /// What the header says.
@@ -189,6 +192,19 @@ pub fn edge_to_centre(known: &Known) -> Result<Option<f64>> {
         let read = image::read_plane(known.name, known.plane).or_else(|_| image::read_plane(known.name, 0));
         Ok(edge_part(&read?.0.pixels))
     })
+}
+
+/// What the image shows as a finished mosaic, held against these limits.
+///
+/// # Errors
+/// If the image cannot be read.
+pub fn post_check(known: &Known, limits: &postcheck::Limits) -> Result<PostCheck> {
+    let mut check = known.find(known.key(POST_CHECK), || {
+        let (image, _) = image::read_plane(known.name, known.plane)?;
+        Ok(postcheck::check(image.pixels.view(), limits))
+    })?;
+    check.find(limits);
+    Ok(check)
 }
 
 fn edge_part(pixels: &Array2<f32>) -> Option<f64> {

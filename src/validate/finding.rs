@@ -55,6 +55,10 @@ pub enum Code {
     CalibrationMissing,
     CalibrationMixed,
     CalibrationWindows,
+    Coverage,
+    UnevenNoise,
+    NegativeBowls,
+    Outliers,
 }
 
 /// One thing that was found.
@@ -73,7 +77,7 @@ pub struct Finding {
 }
 
 impl Code {
-    pub const ALL: [Self; 38] = [
+    pub const ALL: [Self; 42] = [
         Self::Missing,
         Self::Unreadable,
         Self::AllNan,
@@ -112,6 +116,10 @@ impl Code {
         Self::CalibrationMissing,
         Self::CalibrationMixed,
         Self::CalibrationWindows,
+        Self::Coverage,
+        Self::UnevenNoise,
+        Self::NegativeBowls,
+        Self::Outliers,
     ];
 
     /// As all outputs spell it.
@@ -155,6 +163,10 @@ impl Code {
             Self::CalibrationMissing => "calibration-missing",
             Self::CalibrationMixed => "calibration-mixed",
             Self::CalibrationWindows => "calibration-windows",
+            Self::Coverage => "coverage",
+            Self::UnevenNoise => "uneven-noise",
+            Self::NegativeBowls => "negative-bowls",
+            Self::Outliers => "outliers",
         }
     }
 

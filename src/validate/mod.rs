@@ -34,6 +34,7 @@ use crate::catalog::Catalog;
 use crate::error::{ErrorKind, Result};
 use crate::gpu::Gpu;
 use crate::interrupt;
+use crate::mosaic::postcheck;
 use crate::ps1::{Rejected, budget};
 use crate::tiles::{self, Progress, Refused, TileStats, companion};
 use astrometry::{Failure, Wanted};
@@ -52,6 +53,8 @@ pub struct Options {
     pub measure: tiles::Options,
     pub limits: Limits,
     pub astrometry: Wanted,
+    /// Checks tiles as finished mosaics too, with these limits.
+    pub as_mosaic: Option<postcheck::Limits>,
     /// A products database, for the tiles' calibration.
     pub calibration: Option<calibration::Databases>,
 }
@@ -206,7 +209,11 @@ impl Work<'_> {
         } else {
             companion::find_corrected(path).map_or(Corrected::No, Corrected::Beside)
         };
-        Ok(Measured { stats: stats.clone(), facts, corrected, pb_edge, astrometry })
+        let post_check = match &self.options.as_mosaic {
+            Some(limits) => Some(facts::post_check(&known, limits).map_err(Failure::Tile)?),
+            None => None,
+        };
+        Ok(Measured { stats: stats.clone(), facts, corrected, pb_edge, astrometry, post_check })
     }
 
     /// Adds what is wrong with the tiles as a set.

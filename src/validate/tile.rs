@@ -7,6 +7,7 @@ use super::limits::{Limits, Require};
 use crate::error::ErrorKind;
 use crate::image;
 use crate::image::beam::{BeamUnit, beam_unit};
+use crate::mosaic::postcheck::{self, PostCheck};
 use crate::tiles::{Refused, TileStats};
 use std::path::PathBuf;
 
@@ -20,6 +21,8 @@ pub struct Measured {
     pub pb_edge: Option<f64>,
     /// `None` without a catalogue.
     pub astrometry: Option<AstrometryState>,
+    /// What it shows as a finished mosaic, where that was asked for.
+    pub post_check: Option<PostCheck>,
 }
 
 /// What came of the comparison with a catalogue.
@@ -62,7 +65,15 @@ pub fn findings(tile: &Measured, limits: &Limits) -> Vec<Finding> {
         }
         None => {}
     }
+    findings.extend(tile.post_check.iter().flat_map(|check| check.findings.iter().filter_map(of_mosaic)));
     findings
+}
+
+/// A finding of a finished mosaic, but for those that every tile is checked for.
+fn of_mosaic(found: &postcheck::Finding) -> Option<Finding> {
+    let codes = [Code::Coverage, Code::UnevenNoise, Code::NegativeBowls, Code::Outliers];
+    let code = codes.into_iter().find(|code| code.name() == found.code)?;
+    Some(Finding::new(code, found.text.clone()).numbers(found.value, found.limit))
 }
 
 fn check_pixels(tile: &Measured, limits: &Limits, findings: &mut Vec<Finding>) {

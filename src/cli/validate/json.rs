@@ -1,6 +1,7 @@
 //! Findings as one JSON object; docs/formats.md says what its members mean.
 
 use crate::catalog::Catalog;
+use crate::mosaic::postcheck::PostCheck;
 use crate::validate::facts::Sky;
 use crate::validate::tile::{AstrometryState, Corrected};
 use crate::validate::{Checked, Limits, Measured, Options, Report};
@@ -69,6 +70,7 @@ fn of_measured(measured: &Measured, limits: &Limits) -> serde_json::Map<String, 
         "pb_corrected": corrected,
         "pbcor_path": corrected_path,
         "astrometry": measured.astrometry.as_ref().map(|state| of_astrometry(state, limits)),
+        "post_validation": measured.post_check.as_ref().map(of_mosaic),
         "backend": stats.backend,
         "cache": stats.cache,
     });
@@ -76,6 +78,15 @@ fn of_measured(measured: &Measured, limits: &Limits) -> serde_json::Map<String, 
         Value::Object(members) => members,
         _ => serde_json::Map::new(),
     }
+}
+
+/// The numbers alone; what is wrong is among the tile's findings.
+fn of_mosaic(check: &PostCheck) -> Value {
+    let mut object = serde_json::to_value(check).unwrap_or_default();
+    if let Value::Object(members) = &mut object {
+        members.remove("findings");
+    }
+    object
 }
 
 fn of_astrometry(state: &AstrometryState, limits: &Limits) -> Value {

@@ -118,7 +118,7 @@ fn state_of(group: &Path, paths: &[PathBuf]) -> ([u8; 32], SystemTime) {
     (hasher.finalize().into(), youngest)
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "rocksdb"))]
 mod tests {
     use super::*;
     use crate::cache::{Counts, Settings};
@@ -147,7 +147,6 @@ mod tests {
         cache.overview().unwrap().kinds.into_iter().find(|kind| kind.kind == Kind::StartUp).unwrap().counts
     }
 
-    #[cfg(feature = "rocksdb")]
     #[test]
     fn facts_are_found_until_something_is_added_replaced_or_removed() {
         let (_folder, group, cache) = group();

@@ -52,6 +52,7 @@ fn tile(index: usize) -> Measured {
         corrected: Corrected::Itself,
         pb_edge: Some(0.1),
         astrometry: None,
+        post_check: None,
     }
 }
 

@@ -36,6 +36,7 @@ fn tile() -> Measured {
         corrected: Corrected::Itself,
         pb_edge: Some(0.1),
         astrometry: None,
+        post_check: None,
     }
 }
 
