@@ -6,6 +6,7 @@
 use super::budget::{self, CELLS_IN_FLIGHT};
 use super::combine::Decoding;
 use super::legacy::LegacyRows;
+use super::padding::resample;
 use super::plan::{Plan, Projection, Task};
 use super::schedule::Schedule;
 use super::{Assembly, Options, patches};
@@ -67,6 +68,8 @@ struct Terms {
     blur: u64,
     /// Chunks that are being made, and the codec's memory.
     chunks: u64,
+    /// Pads that are being resampled.
+    pads: u64,
 }
 
 impl Terms {
@@ -77,12 +80,16 @@ impl Terms {
             rows: largest(&|projection| projection.bytes_of_rows(options)),
             blur: largest(&|projection| projection.bytes_of_blur(options, gaussian.plan())),
             chunks: (n_threads + 1) * CHUNKS_A_THREAD * largest(&Projection::chunk_bytes),
+            pads: match plan.projections.iter().any(|projection| !projection.sources.is_empty()) {
+                true => resample::bytes(options.n_threads),
+                false => 0,
+            },
         }
     }
 
     /// All of them, where a card takes `card_bytes`; where it fails the CPU goes on in its place.
     fn all(&self, card_bytes: u64) -> u64 {
-        self.rows + self.blur.max(card_bytes) + self.chunks + BASE_BYTES
+        self.rows + self.blur.max(card_bytes) + self.chunks + self.pads + BASE_BYTES
     }
 }
 

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 
 /// The longest side of a block: what is resampled at once.
-const BLOCK_PX: i64 = 512;
+pub(super) const BLOCK_PX: i64 = 512;
 
 /// A rectangle of pixels on the grid of a projection.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,6 +2,7 @@
 
 use super::Source;
 use super::loads::{Block, PadLoad};
+use super::pads::BLOCK_PX;
 use crate::ps1::canonical::CanonicalWindow;
 use crate::ps1::combine::TiledPlane;
 use crate::ps1::plan::Projection;
@@ -11,6 +12,15 @@ use std::ops::Range;
 
 /// Blocks that a thread fills before they are written.
 const BLOCKS_A_THREAD: usize = 2;
+
+/// Blocks that hold as much as the part of a source that a block is made from: a square that is turned takes a box twice as
+/// large, and the pixels around it.
+const BLOCKS_A_PART: usize = 3;
+
+/// Bytes that filling pads takes at most, besides the rows that they are written into.
+pub fn bytes(n_threads: usize) -> u64 {
+    (n_threads * (BLOCKS_A_THREAD + BLOCKS_A_PART)) as u64 * (BLOCK_PX * BLOCK_PX) as u64 * size_of::<f32>() as u64
+}
 
 /// Writes what a source has for its blocks, on all threads; gives the number of pixels written.
 pub fn fill(window: &mut CanonicalWindow, projection: &Projection, load: &PadLoad, flux: &TiledPlane<f32>) -> u64 {
