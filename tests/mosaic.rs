@@ -355,6 +355,36 @@ fn models_weigh_by_the_distance_from_where_the_dish_points() {
 }
 
 #[test]
+fn the_noise_of_a_tile_divided_by_a_model_is_that_before_the_division() {
+    use skycache_gpu::mosaic::primary_beam::airy;
+    use skycache_gpu::wcs::{PixelXy, SkyLonLat, Wcs};
+    let tiles = Tiles::new();
+    let header = header("SIN", (150.0, 2.0), (100.5, 100.5), 90.0 / 3600.0);
+    let wcs = Wcs::from_header(&header).unwrap();
+    let center = SkyLonLat::new(150.0, 2.0).unwrap();
+    let seen = noise((200, 200), 4);
+    let corrected = Array2::from_shape_fn(seen.dim(), |(y, x)| {
+        let sky = wcs.pixel_to_sky(PixelXy::new(x as f64, y as f64).unwrap()).unwrap();
+        let sine = sky.separation_deg(center).to_radians().sin();
+        let response = airy(std::f64::consts::PI * 4.7 * 1.4e9 / 299_792_458.0 * sine) as f32;
+        if response > 0.05 { seen[(y, x)] / response } else { f32::NAN }
+    });
+    tiles.write("j-image.fits", &header, &seen);
+    tiles.write("i.fits", &header, &corrected);
+    let sigma = |tile: &str, dish: &str| {
+        let model = ["--pb-model", "airy", "--frequency", "1.4e9", "--dish-diameter", dish];
+        let report = tiles.json(&[&[tile, "-o", "m.fits", "--overwrite"], &model[..]].concat());
+        report["tiles"][0]["sigma"].as_f64().unwrap()
+    };
+    for tile in ["j-image.fits", "i.fits"] {
+        let sigma = sigma(tile, "4.7");
+        assert!((sigma - 1.0).abs() < 0.03, "{tile}: {sigma}");
+    }
+    // Another dish is another noise, also from the cache.
+    assert!((sigma("i.fits", "3") - 1.0).abs() > 0.1);
+}
+
+#[test]
 fn bad_tiles_are_named_and_the_rest_is_added() {
     let tiles = Tiles::new();
     let good = header("TAN", (50.0, 10.0), (20.0, 20.0), STEP);
