@@ -112,6 +112,11 @@ pub fn run(options: &Options, common: &Common) -> Result<Exit> {
             "the image has {n_planes} planes; only the first is regridded and written"
         );
     }
+    let unit = image.header.text("BUNIT").ok().flatten().unwrap_or_default();
+    if options.conserve == Conserve::SurfaceBrightness && image::beam::is_per_pixel(&unit) {
+        let help = "give --conserve flux, unless the pixels are as large as those of the template";
+        tracing::warn!(file = options.input, help, "the unit {unit} is flux per pixel, which is not conserved");
+    }
     let n_nan = image.pixels.iter().filter(|pixel| pixel.is_nan()).count();
     if n_nan == image.pixels.len() {
         let help = "the image covers nothing of the template but its missing pixels";
