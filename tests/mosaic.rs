@@ -385,6 +385,39 @@ fn the_noise_of_a_tile_divided_by_a_model_is_that_before_the_division() {
 }
 
 #[test]
+fn flux_per_pixel_is_scaled_by_the_area_of_each_pixel() {
+    let tiles = Tiles::new();
+    // Square in longitude and latitude: at 60 degrees a pixel is half as large as on the grid of the mosaic.
+    let mut plate = header("CAR", (0.0, 0.0), (100.5, 100.5 - 60.0 / 0.02), 0.02);
+    plate.set("CRVAL1", 40.0, "").unwrap();
+    plate.set("BUNIT", "Jy pixel-1", "").unwrap();
+    tiles.write("t.fits", &plate, &Array2::ones((200, 200)));
+    tiles.write("t_rms.fits", &plate, &Array2::from_elem((200, 200), 0.5));
+    tiles.write("u.fits", &plate, &Array2::ones((200, 200)));
+    let report = tiles.json(&["t.fits", "-o", "m.fits"]);
+    assert_eq!(report["tiles"][0]["conserve"], "flux");
+    tiles.json(&["u.fits", "-o", "n.fits", "--sigma", "0.5"]);
+    let again = tiles.json(&["u.fits", "-o", "n.fits", "--sigma", "0.5", "--maps", "noise", "--overwrite"]);
+    assert!(again["pieces"]["from_cache"].as_u64().unwrap() > 0);
+    for name in ["m", "n"] {
+        let mosaic = tiles.read(&format!("{name}.fits"));
+        let noise = tiles.pixels(&format!("{name}_noise.fits"));
+        let wcs = skycache_gpu::wcs::Wcs::from_header(&mosaic.header).unwrap();
+        let mut spread = (f64::INFINITY, 0.0_f64);
+        for ((y, x), pixel) in mosaic.pixels.indexed_iter().filter(|(_, pixel)| pixel.is_finite()) {
+            let at = skycache_gpu::wcs::PixelXy::new(x as f64, y as f64).unwrap();
+            let lat = wcs.pixel_to_sky(at).unwrap().lat_deg();
+            // The mosaic's pixels are as large as the tile's at the equator, but for its own projection.
+            let area = f64::from(*pixel) * lat.to_radians().cos();
+            spread = (spread.0.min(area), spread.1.max(area));
+            assert!((f64::from(noise[(y, x)]) / (0.5 * f64::from(*pixel)) - 1.0).abs() < 1e-6);
+        }
+        // TAN is 0.1 % off within two degrees.
+        assert!(spread.1 / spread.0 < 1.006, "{spread:?}");
+    }
+}
+
+#[test]
 fn bad_tiles_are_named_and_the_rest_is_added() {
     let tiles = Tiles::new();
     let good = header("TAN", (50.0, 10.0), (20.0, 20.0), STEP);

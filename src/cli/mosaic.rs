@@ -88,7 +88,7 @@ pub struct Options {
     /// Add tiles of different units and beams as they are
     #[arg(long)]
     pub allow_mixed: bool,
-    /// Pixels are flux per pixel, scaled by their areas [default: where the unit ends in /pixel]
+    /// Pixels are flux per pixel, scaled by their areas [default: where the unit says so, as Jy/pixel or Jy pix-1]
     #[arg(long)]
     pub per_pixel: bool,
     /// Least part of pixels with a value that is no finding

@@ -11,9 +11,9 @@ use super::tile::{Files, Measured, Response, Tile};
 use super::{Options, Pieces, Progress, Report, Warning, consistency};
 use crate::cache::Cache;
 use crate::compute::coadd::{Layer, Maps, Noise, Sums};
-use crate::compute::regrid::Window;
+use crate::compute::regrid::{Conserve, Window};
 use crate::error::{Error, ErrorKind, Result};
-use crate::image::publish;
+use crate::image::{beam, publish};
 use crate::interrupt;
 use crate::ps1::{Rejected, budget};
 use crate::units::ByteSize;
@@ -198,9 +198,9 @@ fn measure(
 
 fn place(measured: Vec<Measured>, grid: &Grid, options: &Options, rejected: &mut Vec<Rejected>) -> Result<Vec<Placed>> {
     keep_good(measured, rejected, |measured| {
-        let unit = measured.tile.unit.as_deref().unwrap_or("").to_ascii_lowercase();
-        let per_pixel = options.per_pixel || unit.ends_with("/pixel") || unit.ends_with("/pix");
-        let placed = Placed::new(measured, grid, options.method, per_pixel)?;
+        let per_pixel = options.per_pixel || measured.tile.unit.as_deref().is_some_and(beam::is_per_pixel);
+        let conserve = if per_pixel { Conserve::Flux } else { Conserve::SurfaceBrightness };
+        let placed = Placed::new(measured, grid, options.method, conserve)?;
         placed.filter(|placed| overlap(&placed.window, &grid.window).is_some()).ok_or_else(|| {
             Error::new(ErrorKind::Shape, "the tile lies outside of the template")
                 .help("leave the tile out, or choose a template that covers it")
@@ -354,26 +354,32 @@ impl Work<'_> {
             part.y.start - piece.y.start..part.y.end - piece.y.start,
             part.x.start - piece.x.start..part.x.end - piece.x.start
         ];
-        let [Some(pixels), response, noise_map] = planes else { return Ok(()) };
+        let [Some(pixels), response, noise_map, areas] = planes else { return Ok(()) };
         let measured = &tile.placed.measured;
         let modelled = match &measured.tile.response {
             Response::Model(beam) => Some(self.response(beam, &measured.tile.wcs, square, &part)?),
             Response::One | Response::Map(_) => None,
         };
         let response = response.as_ref().map(|response| response.slice(of_part));
-        let factor = tile.placed.factor;
-        let (scaled, scaled_noise);
-        let mut pixels = pixels.slice(of_part);
-        if factor != 1.0 {
-            scaled = pixels.mapv(|pixel| pixel * factor);
-            pixels = scaled.view();
-        }
-        let noise = match (noise_map, measured.noise.sigma()) {
-            (Some(map), _) => {
-                scaled_noise = map.slice(of_part).mapv(|sigma| sigma * factor);
-                Noise::Map(scaled_noise.view())
+        let areas = areas.as_ref().map(|areas| areas.slice(of_part));
+        let scaled = |plane: &Array2<f32>| {
+            let plane = plane.slice(of_part);
+            areas.as_ref().map_or_else(|| plane.to_owned(), |areas| &plane * areas)
+        };
+        let (of_area, of_noise);
+        let pixels = if areas.is_some() {
+            of_area = scaled(pixels);
+            of_area.view()
+        } else {
+            pixels.slice(of_part)
+        };
+        let noise = match (noise_map, &areas, measured.noise.sigma()) {
+            (Some(map), _, _) => {
+                of_noise = scaled(map);
+                Noise::Map(of_noise.view())
             }
-            (None, sigma) => Noise::Even(sigma.unwrap_or(1.0) * f64::from(factor)),
+            (None, Some(areas), sigma) => Noise::Scaled(sigma.unwrap_or(1.0), *areas),
+            (None, None, sigma) => Noise::Even(sigma.unwrap_or(1.0)),
         };
         let layer = Layer {
             pixels,
