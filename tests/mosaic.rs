@@ -314,6 +314,27 @@ fn threads_and_memory_change_no_pixel() {
 }
 
 #[test]
+fn a_mosaic_too_large_to_make_sense_is_refused_at_once() {
+    let tiles = Tiles::new();
+    let near = header("TAN", (150.0, 2.0), (25.5, 25.5), STEP);
+    tiles.write("a.fits", &near, &noise((50, 50), 1));
+    tiles.write("b.fits", &header("TAN", (150.01, 2.0), (25.5, 25.5), STEP), &noise((50, 50), 2));
+    tiles.write("far.fits", &header("TAN", (156.0, 8.0), (25.5, 25.5), STEP), &noise((50, 50), 3));
+    let refused = |options: &[&str]| {
+        let output = tiles.mosaic(&[options, &["-o", "m.fits"]].concat());
+        assert_eq!(output.status.code(), Some(2));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let text = refused(&["a.fits", "b.fits", "far.fits"]);
+    assert!(text.contains("times those of its tiles") && text.contains("far.fits, which lies 8."), "{text}");
+    let text = refused(&["a.fits", "--scale", "1e-3"]);
+    assert!(text.contains("times those of its tiles") && text.contains("--scale"), "{text}");
+    let text = refused(&["a.fits", "--scale", "1e-300"]);
+    assert!(text.contains("1e-300") && text.len() < 200, "{text}");
+    tiles.json(&["a.fits", "b.fits", "-o", "m.fits"]);
+}
+
+#[test]
 fn models_weigh_by_the_distance_from_where_the_dish_points() {
     use skycache_gpu::mosaic::primary_beam::airy;
     use skycache_gpu::wcs::{SkyLonLat, Wcs};
@@ -394,10 +415,11 @@ fn flux_per_pixel_is_scaled_by_the_area_of_each_pixel() {
     tiles.write("t.fits", &plate, &Array2::ones((200, 200)));
     tiles.write("t_rms.fits", &plate, &Array2::from_elem((200, 200), 0.5));
     tiles.write("u.fits", &plate, &Array2::ones((200, 200)));
-    let report = tiles.json(&["t.fits", "-o", "m.fits"]);
+    let report = tiles.json(&["t.fits", "-o", "m.fits", "--scale", "72"]);
     assert_eq!(report["tiles"][0]["conserve"], "flux");
-    tiles.json(&["u.fits", "-o", "n.fits", "--sigma", "0.5"]);
-    let again = tiles.json(&["u.fits", "-o", "n.fits", "--sigma", "0.5", "--maps", "noise", "--overwrite"]);
+    tiles.json(&["u.fits", "-o", "n.fits", "--scale", "72", "--sigma", "0.5"]);
+    let again =
+        tiles.json(&["u.fits", "-o", "n.fits", "--scale", "72", "--sigma", "0.5", "--maps", "noise", "--overwrite"]);
     assert!(again["pieces"]["from_cache"].as_u64().unwrap() > 0);
     for name in ["m", "n"] {
         let mosaic = tiles.read(&format!("{name}.fits"));
