@@ -314,6 +314,27 @@ fn threads_and_memory_change_no_pixel() {
 }
 
 #[test]
+fn a_mosaic_too_large_to_make_sense_is_refused_at_once() {
+    let tiles = Tiles::new();
+    let near = header("TAN", (150.0, 2.0), (25.5, 25.5), STEP);
+    tiles.write("a.fits", &near, &noise((50, 50), 1));
+    tiles.write("b.fits", &header("TAN", (150.01, 2.0), (25.5, 25.5), STEP), &noise((50, 50), 2));
+    tiles.write("far.fits", &header("TAN", (156.0, 8.0), (25.5, 25.5), STEP), &noise((50, 50), 3));
+    let refused = |options: &[&str]| {
+        let output = tiles.mosaic(&[options, &["-o", "m.fits"]].concat());
+        assert_eq!(output.status.code(), Some(2));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let text = refused(&["a.fits", "b.fits", "far.fits"]);
+    assert!(text.contains("times those of its tiles") && text.contains("far.fits, which lies 8."), "{text}");
+    let text = refused(&["a.fits", "--scale", "1e-3"]);
+    assert!(text.contains("times those of its tiles") && text.contains("--scale"), "{text}");
+    let text = refused(&["a.fits", "--scale", "1e-300"]);
+    assert!(text.contains("1e-300") && text.len() < 200, "{text}");
+    tiles.json(&["a.fits", "b.fits", "-o", "m.fits"]);
+}
+
+#[test]
 fn models_weigh_by_the_distance_from_where_the_dish_points() {
     use skycache_gpu::mosaic::primary_beam::airy;
     use skycache_gpu::wcs::{SkyLonLat, Wcs};
@@ -352,6 +373,70 @@ fn models_weigh_by_the_distance_from_where_the_dish_points() {
         }
     }
     assert!(n_cut > 0);
+}
+
+#[test]
+fn the_noise_of_a_tile_divided_by_a_model_is_that_before_the_division() {
+    use skycache_gpu::mosaic::primary_beam::airy;
+    use skycache_gpu::wcs::{PixelXy, SkyLonLat, Wcs};
+    let tiles = Tiles::new();
+    let header = header("SIN", (150.0, 2.0), (100.5, 100.5), 90.0 / 3600.0);
+    let wcs = Wcs::from_header(&header).unwrap();
+    let center = SkyLonLat::new(150.0, 2.0).unwrap();
+    let seen = noise((200, 200), 4);
+    let corrected = Array2::from_shape_fn(seen.dim(), |(y, x)| {
+        let sky = wcs.pixel_to_sky(PixelXy::new(x as f64, y as f64).unwrap()).unwrap();
+        let sine = sky.separation_deg(center).to_radians().sin();
+        let response = airy(std::f64::consts::PI * 4.7 * 1.4e9 / 299_792_458.0 * sine) as f32;
+        if response > 0.05 { seen[(y, x)] / response } else { f32::NAN }
+    });
+    tiles.write("j-image.fits", &header, &seen);
+    tiles.write("i.fits", &header, &corrected);
+    let sigma = |tile: &str, dish: &str| {
+        let model = ["--pb-model", "airy", "--frequency", "1.4e9", "--dish-diameter", dish];
+        let report = tiles.json(&[&[tile, "-o", "m.fits", "--overwrite"], &model[..]].concat());
+        report["tiles"][0]["sigma"].as_f64().unwrap()
+    };
+    for tile in ["j-image.fits", "i.fits"] {
+        let sigma = sigma(tile, "4.7");
+        assert!((sigma - 1.0).abs() < 0.03, "{tile}: {sigma}");
+    }
+    // Another dish is another noise, also from the cache.
+    assert!((sigma("i.fits", "3") - 1.0).abs() > 0.1);
+}
+
+#[test]
+fn flux_per_pixel_is_scaled_by_the_area_of_each_pixel() {
+    let tiles = Tiles::new();
+    // Square in longitude and latitude: at 60 degrees a pixel is half as large as on the grid of the mosaic.
+    let mut plate = header("CAR", (0.0, 0.0), (100.5, 100.5 - 60.0 / 0.02), 0.02);
+    plate.set("CRVAL1", 40.0, "").unwrap();
+    plate.set("BUNIT", "Jy pixel-1", "").unwrap();
+    tiles.write("t.fits", &plate, &Array2::ones((200, 200)));
+    tiles.write("t_rms.fits", &plate, &Array2::from_elem((200, 200), 0.5));
+    tiles.write("u.fits", &plate, &Array2::ones((200, 200)));
+    let report = tiles.json(&["t.fits", "-o", "m.fits", "--scale", "72"]);
+    assert_eq!(report["tiles"][0]["conserve"], "flux");
+    tiles.json(&["u.fits", "-o", "n.fits", "--scale", "72", "--sigma", "0.5"]);
+    let again =
+        tiles.json(&["u.fits", "-o", "n.fits", "--scale", "72", "--sigma", "0.5", "--maps", "noise", "--overwrite"]);
+    assert!(again["pieces"]["from_cache"].as_u64().unwrap() > 0);
+    for name in ["m", "n"] {
+        let mosaic = tiles.read(&format!("{name}.fits"));
+        let noise = tiles.pixels(&format!("{name}_noise.fits"));
+        let wcs = skycache_gpu::wcs::Wcs::from_header(&mosaic.header).unwrap();
+        let mut spread = (f64::INFINITY, 0.0_f64);
+        for ((y, x), pixel) in mosaic.pixels.indexed_iter().filter(|(_, pixel)| pixel.is_finite()) {
+            let at = skycache_gpu::wcs::PixelXy::new(x as f64, y as f64).unwrap();
+            let lat = wcs.pixel_to_sky(at).unwrap().lat_deg();
+            // The mosaic's pixels are as large as the tile's at the equator, but for its own projection.
+            let area = f64::from(*pixel) * lat.to_radians().cos();
+            spread = (spread.0.min(area), spread.1.max(area));
+            assert!((f64::from(noise[(y, x)]) / (0.5 * f64::from(*pixel)) - 1.0).abs() < 1e-6);
+        }
+        // TAN is 0.1 % off within two degrees.
+        assert!(spread.1 / spread.0 < 1.006, "{spread:?}");
+    }
 }
 
 #[test]

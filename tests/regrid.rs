@@ -158,6 +158,47 @@ fn what_cannot_be_put_on_a_grid_is_named() {
 }
 
 #[test]
+fn a_grid_beyond_the_memory_budget_is_refused_with_the_one_it_needs() {
+    let env = TestEnv::new();
+    let (tile, template, out) =
+        (env.tile("tile.fits", &[]), env.template("grid.fits", (33.2, 47.1)), env.at("out.fits"));
+    let text = env.refused(&[&tile, "-t", &template, "-o", &out, "--memory-budget", "8MiB"]);
+    assert!(text.contains("memory budget is 8.0 MiB") && text.contains("1200 x 1100 px"), "{text}");
+    let needed = text.split("--memory-budget ").nth(1).unwrap().split(' ').next().unwrap().to_owned();
+    env.done(&[&tile, "-t", &template, "-o", &out, "--memory-budget", &needed, "--json"]);
+    let mut cards = String::new();
+    for n in ["40000000", "2000000000000", "9000000000000000000"] {
+        cards.clear();
+        for line in ["SIMPLE  =                    T", &format!("NAXIS1  = {n}"), &format!("NAXIS2  = {n}")] {
+            cards.push_str(line);
+            cards.push('\n');
+        }
+        for (axis, name, at) in [(1, "RA---TAN", 33.0), (2, "DEC--TAN", 47.0)] {
+            cards +=
+                &format!("CTYPE{axis}  = '{name}'\nCRVAL{axis}  = {at}\nCRPIX{axis}  = 1.0\nCDELT{axis}  = 0.001\n");
+        }
+        std::fs::write(env.at("huge.hdr"), &cards).unwrap();
+        let text = env.refused(&[&tile, "-t", &env.at("huge.hdr"), "-o", &env.at("huge.fits")]);
+        assert!(text.contains("--memory-budget") && text.contains("huge.hdr"), "{text}");
+    }
+}
+
+#[test]
+fn flux_per_pixel_that_is_not_conserved_is_told() {
+    let env = TestEnv::new();
+    let template = env.template("grid.fits", (33.2, 47.1));
+    let tile = env.tile("tile.fits", &[("BUNIT", "Jy pixel-1")]);
+    let told = |more: &[&str]| {
+        let out = env.at("out.fits");
+        let output = env.run(&[&[tile.as_str(), "-t", &template, "-o", &out, "--overwrite"], more].concat());
+        assert_eq!(output.status.code(), Some(0));
+        String::from_utf8(output.stderr).unwrap().contains("--conserve flux")
+    };
+    assert!(told(&[]));
+    assert!(!told(&["--conserve", "flux"]));
+}
+
+#[test]
 fn chunks_are_found_again_without_reading_the_pixels() {
     let env = TestEnv::new();
     let (tile, template) = (env.tile("tile.fits", &[]), env.template("grid.fits", (33.2, 47.1)));

@@ -24,6 +24,8 @@ use std::time::Instant;
 #[command(after_help = "\
 M = sum w I / sum w, with I divided by the primary beam and w = PB^2 / sigma^2; NaN where the sum of the weights is below 1 % of its largest value. Beside OUT.fits: OUT_weight.fits, OUT_noise.fits, OUT_pb.fits, OUT_count.fits, OUT_coverage.fits, OUT_exptime.fits and OUT.json, which says how it came about.
 
+The noise map is that of pixels before they are regridded: right for noise as wide as a beam; white noise is lower, 0.90 of the map with lanczos3, 0.82 with bicubic, 0.67 with bilinear, 0.44 with adaptive or less.
+
 If the outputs are there and are those of the same files and options, nothing is done, with --overwrite or without.
 
 Examples:
@@ -88,7 +90,7 @@ pub struct Options {
     /// Add tiles of different units and beams as they are
     #[arg(long)]
     pub allow_mixed: bool,
-    /// Pixels are flux per pixel, scaled by their areas [default: where the unit ends in /pixel]
+    /// Pixels are flux per pixel, scaled by their areas [default: where the unit says so, as Jy/pixel or Jy pix-1]
     #[arg(long)]
     pub per_pixel: bool,
     /// Least part of pixels with a value that is no finding

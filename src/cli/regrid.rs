@@ -10,6 +10,7 @@ use crate::gpu::Gpu;
 use crate::gpu::select::Work;
 use crate::image::{self, Image, publish};
 use crate::interrupt;
+use crate::ps1::budget;
 use crate::regrid::{self, Grid, Regridded};
 use crate::wcs::Wcs;
 use clap::ValueEnum;
@@ -89,6 +90,9 @@ pub fn run(options: &Options, common: &Common) -> Result<Exit> {
     let asked_for = if common.backend == Backend::Gpu { common.gpu(Work::Long)? } else { None };
     let grid = Grid::of(&options.template)?;
     let library = options.library();
+    let (_, shape, _) = image::read_plane_frame(&options.input, library.plane)?;
+    let budget_bytes = common.memory_budget.map_or_else(budget::default_bytes, |size| size.0);
+    regrid::check_memory(shape, grid.shape, budget_bytes).map_err(|error| error.file(&options.template))?;
     let gpu = match asked_for {
         Some(gpu) => Some(gpu),
         None => common.gpu(options.work(&grid, common.n_threads())?)?,
@@ -111,6 +115,11 @@ pub fn run(options: &Options, common: &Common) -> Result<Exit> {
             help = "choose another with --plane",
             "the image has {n_planes} planes; only the first is regridded and written"
         );
+    }
+    let unit = image.header.text("BUNIT").ok().flatten().unwrap_or_default();
+    if options.conserve == Conserve::SurfaceBrightness && image::beam::is_per_pixel(&unit) {
+        let help = "give --conserve flux, unless the pixels are as large as those of the template";
+        tracing::warn!(file = options.input, help, "the unit {unit} is flux per pixel, which is not conserved");
     }
     let n_nan = image.pixels.iter().filter(|pixel| pixel.is_nan()).count();
     if n_nan == image.pixels.len() {

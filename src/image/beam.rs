@@ -154,8 +154,18 @@ pub fn pixel_steps(header: &Header) -> Result<PixelSteps> {
 
 /// Whether a unit counts flux by the beam, as Jy/beam, JY BEAM-1, mJy.beam^-1 and Jy/beam.km/s do.
 pub fn beam_unit(unit: &str) -> BeamUnit {
+    unit_by(unit, "beam")
+}
+
+/// Whether a unit counts flux by the pixel, as Jy/pixel, JY PIXEL-1, Jy.pixel**-1 and Jy / pix do.
+pub fn is_per_pixel(unit: &str) -> bool {
+    ["pixel", "pix"].iter().any(|word| unit_by(unit, word) == BeamUnit::PerBeam)
+}
+
+/// How a unit relates to that of an area, in lower case.
+fn unit_by(unit: &str, area: &str) -> BeamUnit {
     let unit = unit.trim().to_ascii_lowercase();
-    let Some((before, after)) = unit.split_once("beam") else { return BeamUnit::WithoutBeam };
+    let Some((before, after)) = unit.split_once(area) else { return BeamUnit::WithoutBeam };
     let before = before.trim_end_matches([' ', '(']);
     let per_beam = if before.ends_with('/') || before.split_whitespace().next_back() == Some("per") {
         !starts_with_power(after) && !after.trim_start().starts_with('-')
@@ -164,7 +174,7 @@ pub fn beam_unit(unit: &str) -> BeamUnit {
         power.strip_prefix("-1").is_some_and(|rest| !starts_with_power(rest) && !starts_with_fraction(rest))
     };
     let is_word = !after.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
-    if per_beam && is_word && !after.contains("beam") { BeamUnit::PerBeam } else { BeamUnit::Unclear }
+    if per_beam && is_word && !after.contains(area) { BeamUnit::PerBeam } else { BeamUnit::Unclear }
 }
 
 /// Whether what follows raises the unit, or a bracket around it, to a power.

@@ -1,19 +1,19 @@
 //! From tiles to the outputs: what is known already, which tiles fit, the strips, and the files.
 
-use super::grid::{Grid, unit_vector};
+use super::grid::{self, Grid, unit_vector};
 use super::held::{self, Held};
 use super::outputs::{self, Paths};
-use super::pieces::{Loaded, PIECE_PX, Placed, overlap, squares};
+use super::pieces::{Loaded, PIECE_PX, Placed, Placement, overlap, squares};
 use super::postcheck;
 use super::record::{self, Known};
 use super::source::Source;
 use super::tile::{Files, Measured, Response, Tile};
-use super::{Options, Pieces, Progress, Report, Warning, consistency};
+use super::{Map, Options, Pieces, Progress, Report, Warning, consistency};
 use crate::cache::Cache;
 use crate::compute::coadd::{Layer, Maps, Noise, Sums};
-use crate::compute::regrid::Window;
+use crate::compute::regrid::{Conserve, Method, Window};
 use crate::error::{Error, ErrorKind, Result};
-use crate::image::publish;
+use crate::image::{beam, publish};
 use crate::interrupt;
 use crate::ps1::{Rejected, budget};
 use crate::units::ByteSize;
@@ -29,6 +29,10 @@ const SUMS_PART: u64 = 8;
 const HELD_PART: u64 = 4;
 const KEPT_PART: u64 = 4;
 const TILES_PART: u64 = 4;
+
+/// A mosaic with more pixels, and so many times those of its tiles, is taken for a mistake.
+const MANY_PX: u128 = 100_000_000;
+const MANY_TIMES: u128 = 1000;
 
 /// Adds tiles; what is wrong with one is in the report, and the others are added.
 ///
@@ -64,11 +68,13 @@ pub fn build(inputs: &[PathBuf], options: &Options, cache: &Cache, progress: &Pr
             Grid::covering(&tiles, options.scale_arcsec).map_err(|error| nothing_left(error, &rejected))?
         }
     };
+    check_size(&grid, &measured, options, &paths, budget_bytes)?;
     let placed = place(measured, &grid, options, &mut rejected)?;
     if placed.is_empty() {
         return Err(nothing_left(Error::new(ErrorKind::Missing, "no tile is left to be added"), &rejected));
     }
     warnings.extend(lonely(&placed));
+    warnings.extend(wrong_noise(&placed, options));
 
     let work = Work { options, cache, progress, grid: &grid, placed: &placed, budget_bytes, counts: Counts::default() };
     let folder = paths.image.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -196,11 +202,45 @@ fn measure(
     Ok(measured)
 }
 
+/// Refuses a mosaic that would be nearly all empty, or finer than its tiles by far, and one that the disk has no room for.
+fn check_size(grid: &Grid, measured: &[Measured], options: &Options, paths: &Paths, budget_bytes: u64) -> Result<()> {
+    let (ny, nx) = grid.shape();
+    let n_px = ny as u128 * nx as u128;
+    let of_tiles: u128 =
+        measured.iter().map(|measured| measured.tile.shape.0 as u128 * measured.tile.shape.1 as u128).sum();
+    if grid.origin != grid::Origin::Template && n_px > MANY_PX && n_px > MANY_TIMES * of_tiles {
+        let tiles: Vec<&Tile> = measured.iter().map(|measured| &measured.tile).collect();
+        let help = match (options.scale_arcsec, grid::loneliest(&tiles)) {
+            (None, Some((tile, far))) => {
+                format!(
+                    "leave out {}, which lies {far:.1} degrees from any other, or give larger pixels with --scale",
+                    tile.name()
+                )
+            }
+            _ => "give larger pixels with --scale".into(),
+        };
+        let text = format!("the mosaic would have {nx} x {ny} px, {} times those of its tiles", n_px / of_tiles.max(1));
+        return Err(Error::new(ErrorKind::Shape, text).help(help));
+    }
+    let of_outputs = n_px.saturating_mul((size_of::<f32>() * (1 + paths.maps.len())) as u128);
+    let finished = n_px.saturating_mul(held::BYTES_PER_PIXEL as u128);
+    let aside = if finished > u128::from(budget_bytes / HELD_PART) { finished } else { 0 };
+    let needed = ByteSize(u64::try_from(of_outputs.saturating_add(aside)).unwrap_or(u64::MAX));
+    match publish::free_space(&paths.image) {
+        Some(free) if free < needed.0 => {
+            let text = format!("a mosaic of {nx} x {ny} px takes {needed} on the disk, {} are free", ByteSize(free));
+            let help = "make room, write fewer maps with --maps, or give larger pixels with --scale";
+            Err(Error::new(ErrorKind::NoSpace, text).file(&paths.image).help(help))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn place(measured: Vec<Measured>, grid: &Grid, options: &Options, rejected: &mut Vec<Rejected>) -> Result<Vec<Placed>> {
     keep_good(measured, rejected, |measured| {
-        let unit = measured.tile.unit.as_deref().unwrap_or("").to_ascii_lowercase();
-        let per_pixel = options.per_pixel || unit.ends_with("/pixel") || unit.ends_with("/pix");
-        let placed = Placed::new(measured, grid, options.method, per_pixel)?;
+        let per_pixel = options.per_pixel || measured.tile.unit.as_deref().is_some_and(beam::is_per_pixel);
+        let conserve = if per_pixel { Conserve::Flux } else { Conserve::SurfaceBrightness };
+        let placed = Placed::new(measured, grid, options.method, conserve)?;
         placed.filter(|placed| overlap(&placed.window, &grid.window).is_some()).ok_or_else(|| {
             Error::new(ErrorKind::Shape, "the tile lies outside of the template")
                 .help("leave the tile out, or choose a template that covers it")
@@ -220,6 +260,17 @@ fn lonely(placed: &[Placed]) -> Vec<Warning> {
         text: "the tile overlaps no other".into(),
     };
     alone.map(warning).collect()
+}
+
+/// Says that the noise map is too high after a method that averages pixels.
+fn wrong_noise(placed: &[Placed], options: &Options) -> Option<Warning> {
+    let is_regridded = placed.iter().any(|placed| matches!(placed.placement, Placement::Regrid(_)));
+    (is_regridded && options.method == Method::Adaptive && options.maps.contains(&Map::Noise)).then(|| Warning {
+        code: "noise-of-adaptive".into(),
+        tile: None,
+        text: "adaptive averages pixels: the noise map, of pixels of the tiles, is higher than the noise of the mosaic"
+            .into(),
+    })
 }
 
 /// What all strips share.
@@ -257,15 +308,24 @@ impl Work<'_> {
     fn add_all(&self, held: &mut Held) -> Result<()> {
         let (ny, nx) = self.grid.shape();
         let window = &self.grid.window;
-        let row_bytes = (nx * (Sums::BYTES_PER_PIXEL + held::BYTES_PER_PIXEL) * PIECE_PX) as u64;
-        let n_rows = usize::try_from(self.budget_bytes / SUMS_PART / row_bytes).unwrap_or(usize::MAX).max(1);
-        let n_rows = n_rows.min(ny.div_ceil(PIECE_PX) + 1) * PIECE_PX;
+        let square_bytes = ((Sums::BYTES_PER_PIXEL + held::BYTES_PER_PIXEL) * PIECE_PX * PIECE_PX) as u64;
+        let n_squares = usize::try_from(self.budget_bytes / SUMS_PART / square_bytes).unwrap_or(usize::MAX).max(1);
+        let n_across = nx.div_ceil(PIECE_PX) + 1;
+        let n_rows = (n_squares / n_across).clamp(1, ny.div_ceil(PIECE_PX) + 1) * PIECE_PX;
+        // Where not even one row of squares fits, it is cut.
+        let n_columns = n_squares.min(n_across) * PIECE_PX;
         self.progress.wanted.store(squares(window).len() as u64, Relaxed);
         let mut start = window.y.start;
         while start < window.y.end {
             // Strips end where squares end.
             let end = (start / PIECE_PX * PIECE_PX + n_rows).min(window.y.end);
-            held.push(self.add_strip(&Window { y: start..end, x: window.x.clone() })?)?;
+            let mut left = window.x.start;
+            while left < window.x.end {
+                let right = (left / PIECE_PX * PIECE_PX + n_columns).min(window.x.end);
+                let maps = self.add_strip(&Window { y: start..end, x: left..right })?;
+                held.push(maps, left - window.x.start)?;
+                left = right;
+            }
             start = end;
         }
         Ok(())
@@ -354,26 +414,32 @@ impl Work<'_> {
             part.y.start - piece.y.start..part.y.end - piece.y.start,
             part.x.start - piece.x.start..part.x.end - piece.x.start
         ];
-        let [Some(pixels), response, noise_map] = planes else { return Ok(()) };
+        let [Some(pixels), response, noise_map, areas] = planes else { return Ok(()) };
         let measured = &tile.placed.measured;
         let modelled = match &measured.tile.response {
             Response::Model(beam) => Some(self.response(beam, &measured.tile.wcs, square, &part)?),
             Response::One | Response::Map(_) => None,
         };
         let response = response.as_ref().map(|response| response.slice(of_part));
-        let factor = tile.placed.factor;
-        let (scaled, scaled_noise);
-        let mut pixels = pixels.slice(of_part);
-        if factor != 1.0 {
-            scaled = pixels.mapv(|pixel| pixel * factor);
-            pixels = scaled.view();
-        }
-        let noise = match (noise_map, measured.noise.sigma()) {
-            (Some(map), _) => {
-                scaled_noise = map.slice(of_part).mapv(|sigma| sigma * factor);
-                Noise::Map(scaled_noise.view())
+        let areas = areas.as_ref().map(|areas| areas.slice(of_part));
+        let scaled = |plane: &Array2<f32>| {
+            let plane = plane.slice(of_part);
+            areas.as_ref().map_or_else(|| plane.to_owned(), |areas| &plane * areas)
+        };
+        let (of_area, of_noise);
+        let pixels = if areas.is_some() {
+            of_area = scaled(pixels);
+            of_area.view()
+        } else {
+            pixels.slice(of_part)
+        };
+        let noise = match (noise_map, &areas, measured.noise.sigma()) {
+            (Some(map), _, _) => {
+                of_noise = scaled(map);
+                Noise::Map(of_noise.view())
             }
-            (None, sigma) => Noise::Even(sigma.unwrap_or(1.0) * f64::from(factor)),
+            (None, Some(areas), sigma) => Noise::Scaled(sigma.unwrap_or(1.0), *areas),
+            (None, None, sigma) => Noise::Even(sigma.unwrap_or(1.0)),
         };
         let layer = Layer {
             pixels,

@@ -24,6 +24,8 @@ const CENTER_PX: usize = 1 << 23;
 const ABOUT_FIRST_DEG: f64 = 10.0;
 /// Farther from the middle TAN and SIN pixels become too uneven.
 const MOST_TANGENT_DEG: f64 = 30.0;
+/// Smaller pixels have no place on the sky that f64 could tell from that of the next.
+const LEAST_SCALE_ARCSEC: f64 = 1e-9;
 /// Pixels between the points of a tile's edge that are looked at, and the most points along one edge.
 const EDGE_STEP_PX: usize = 8;
 const MOST_EDGE_POINTS: usize = 2048;
@@ -132,9 +134,10 @@ impl Grid {
         };
         let finest = tiles.iter().map(|tile| tile.wcs.pixel_scale_arcsec()).fold(f64::INFINITY, f64::min);
         let scale_arcsec = scale_arcsec.unwrap_or_else(|| six_digits(finest));
-        if !(scale_arcsec > 0.0 && scale_arcsec.is_finite()) {
-            let text = format!("a pixel scale of {scale_arcsec} arcsec makes no sense");
-            return Err(Error::new(ErrorKind::Parameter, text).help("give --scale above 0, in arcsec"));
+        if !(scale_arcsec >= LEAST_SCALE_ARCSEC && scale_arcsec.is_finite()) {
+            let text = format!("a pixel scale of {scale_arcsec:?} arcsec makes no sense");
+            return Err(Error::new(ErrorKind::Parameter, text)
+                .help(format!("give --scale of {LEAST_SCALE_ARCSEC:?} or more, in arcsec")));
         }
         let header = chosen_cards(&frame, code, center, scale_arcsec)?;
         let wcs = celestial(&header)?;
@@ -149,7 +152,7 @@ impl Grid {
             }
             _ => Err(Error::new(
                 ErrorKind::Shape,
-                format!("pixels of {scale_arcsec} arcsec are too many for these tiles"),
+                format!("pixels of {scale_arcsec:?} arcsec are too many for these tiles"),
             )
             .help("choose larger pixels with --scale")),
         }
@@ -182,6 +185,22 @@ impl Grid {
     pub fn place_of(&self, wcs: &Wcs) -> Option<(i64, i64)> {
         on_grid(wcs, &self.wcs)
     }
+}
+
+/// The tile that lies farthest from any other, and how far, in degrees; `None` for a single one.
+pub fn loneliest<'a>(tiles: &[&'a Tile]) -> Option<(&'a Tile, f64)> {
+    let at = |tile: &Tile| {
+        let sky = middle(tile);
+        let icrs = Conversion::new(tile.wcs.frame(), &Frame::Icrs).map(|convert| convert.apply(sky));
+        icrs.unwrap_or(sky)
+    };
+    let middles: Vec<SkyLonLat> = tiles.iter().map(|tile| at(tile)).collect();
+    let nearest = |i: usize| {
+        let others = middles.iter().enumerate().filter(|(j, _)| *j != i);
+        others.map(|(_, other)| middles[i].separation_deg(*other)).fold(f64::INFINITY, f64::min)
+    };
+    let apart = tiles.iter().enumerate().map(|(i, tile)| (*tile, nearest(i))).filter(|(_, far)| far.is_finite());
+    apart.max_by(|a, b| a.1.total_cmp(&b.1))
 }
 
 /// Where an image of that shape lies whose first pixel is at (y, x); `None` below 0.

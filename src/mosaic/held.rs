@@ -3,9 +3,10 @@
 use super::postcheck::Rows;
 use crate::compute::coadd::Maps;
 use crate::error::{Error, Result};
-use ndarray::{Array2, ArrayView2, Axis};
+use ndarray::{Array2, ArrayView2, Axis, s};
 use std::fs::File;
 use std::io::Write;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -25,7 +26,7 @@ pub enum Plane {
     Exposure = 5,
 }
 
-/// All maps of a mosaic, in strips of whole rows.
+/// All maps of a mosaic, in strips of rows, or parts of such strips.
 #[derive(Debug)]
 pub struct Held {
     shape: (usize, usize),
@@ -43,6 +44,7 @@ pub struct Held {
 #[derive(Debug)]
 struct Strip {
     first_row: usize,
+    first_column: usize,
     shape: (usize, usize),
     place: Place,
 }
@@ -70,14 +72,18 @@ impl Held {
         }
     }
 
-    /// Takes the next strip.
+    /// Takes the next strip, or the next part of one, which begins at a column; strips come from the first row to the last,
+    /// their parts from the first column to the last.
     ///
     /// # Errors
     /// If there is no room on the disk.
-    pub fn push(&mut self, maps: Maps) -> Result<()> {
+    pub fn push(&mut self, maps: Maps, first_column: usize) -> Result<()> {
         let shape = maps.flux.dim();
         self.largest_weight = maps.weight.iter().copied().fold(self.largest_weight, f32::max);
-        let first_row = self.strips.last().map_or(0, |strip| strip.first_row + strip.shape.0);
+        let first_row = self.strips.last().map_or(0, |last| match first_column {
+            0 => last.first_row + last.shape.0,
+            _ => last.first_row,
+        });
         let planes = [maps.flux, maps.weight, maps.noise, maps.response, maps.count, maps.exposure_s];
         let bytes = (shape.0 * shape.1 * BYTES_PER_PIXEL) as u64;
         let place = if self.used_bytes + bytes <= self.most_bytes {
@@ -97,7 +103,7 @@ impl Held {
             self.file_bytes += bytes;
             Place::File(start)
         };
-        self.strips.push(Strip { first_row, shape, place });
+        self.strips.push(Strip { first_row, first_column, shape, place });
         Ok(())
     }
 
@@ -130,30 +136,50 @@ impl Held {
     /// # Errors
     /// If they cannot be read again, or `take` fails.
     pub fn each(&self, plane: Plane, mut take: impl FnMut(usize, ArrayView2<f32>) -> Result<()>) -> Result<()> {
-        for strip in &self.strips {
-            match &strip.place {
-                Place::Memory(planes) => take(strip.first_row, planes[plane as usize].view())?,
-                Place::File(start) => {
-                    let weight = self.read(strip, *start, Plane::Weight)?;
-                    let nothing =
-                        if matches!(plane, Plane::Flux | Plane::Noise | Plane::Response) { f32::NAN } else { 0.0 };
-                    let mut pixels = self.read(strip, *start, plane)?;
-                    cut_plane(&mut pixels, &weight, self.least_weight, nothing);
-                    take(strip.first_row, pixels.view())?;
+        for parts in self.strips.chunk_by(|a, b| a.first_row == b.first_row) {
+            let (n_rows, first_row) = (parts[0].shape.0, parts[0].first_row);
+            match parts {
+                [Strip { place: Place::Memory(planes), .. }] => take(first_row, planes[plane as usize].view())?,
+                [strip] => take(first_row, self.rows(strip, plane, 0..n_rows)?.view())?,
+                _ => {
+                    let row_bytes = (self.shape.1 * size_of::<f32>()) as u64;
+                    let most_rows = usize::try_from(self.most_bytes / 2 / row_bytes).unwrap_or(n_rows);
+                    for start in (0..n_rows).step_by(most_rows.clamp(1, n_rows)) {
+                        let rows = start..n_rows.min(start + most_rows.clamp(1, n_rows));
+                        let mut whole = Array2::zeros((rows.len(), self.shape.1));
+                        for strip in parts {
+                            let columns = strip.first_column..strip.first_column + strip.shape.1;
+                            whole.slice_mut(s![.., columns]).assign(&self.rows(strip, plane, rows.clone())?);
+                        }
+                        take(first_row + start, whole.view())?;
+                    }
                 }
             }
         }
         Ok(())
     }
 
-    fn read(&self, strip: &Strip, start: u64, plane: Plane) -> Result<Array2<f32>> {
-        let n_px = strip.shape.0 * strip.shape.1;
-        let mut pixels = vec![0.0_f32; n_px];
-        let at = start + (plane as usize * n_px * size_of::<f32>()) as u64;
+    /// Some rows of a strip, cut.
+    fn rows(&self, strip: &Strip, plane: Plane, rows: Range<usize>) -> Result<Array2<f32>> {
+        let start = match &strip.place {
+            Place::Memory(planes) => return Ok(planes[plane as usize].slice(s![rows, ..]).to_owned()),
+            Place::File(start) => *start,
+        };
+        let weight = self.read(strip, start, Plane::Weight, rows.clone())?;
+        let nothing = if matches!(plane, Plane::Flux | Plane::Noise | Plane::Response) { f32::NAN } else { 0.0 };
+        let mut pixels = self.read(strip, start, plane, rows)?;
+        cut_plane(&mut pixels, &weight, self.least_weight, nothing);
+        Ok(pixels)
+    }
+
+    fn read(&self, strip: &Strip, start: u64, plane: Plane, rows: Range<usize>) -> Result<Array2<f32>> {
+        let (ny, nx) = strip.shape;
+        let mut pixels = vec![0.0_f32; rows.len() * nx];
+        let at = start + ((plane as usize * ny + rows.start) * nx * size_of::<f32>()) as u64;
         let file = self.file.as_ref().expect("strips in the file have one");
         file.read_exact_at(bytemuck::cast_slice_mut(&mut pixels), at)
             .map_err(|cause| Error::io("read a part of the mosaic again", &self.folder, cause))?;
-        Ok(Array2::from_shape_vec(strip.shape, pixels).expect("as many pixels as the shape says were read"))
+        Ok(Array2::from_shape_vec((rows.len(), nx), pixels).expect("as many pixels as the shape says were read"))
     }
 }
 
@@ -212,9 +238,29 @@ mod tests {
     }
 
     fn all(most_bytes: u64, plane: Plane) -> Vec<f32> {
+        all_of(&[4], most_bytes, plane)
+    }
+
+    /// With strips cut at these columns.
+    fn all_of(cuts: &[usize], most_bytes: u64, plane: Plane) -> Vec<f32> {
         let folder = tempfile::tempdir().unwrap();
         let mut held = Held::new((6, 4), most_bytes, folder.path());
-        strips().into_iter().for_each(|maps| held.push(maps).unwrap());
+        for maps in strips() {
+            let mut start = 0;
+            for end in cuts {
+                let part = |plane: &Array2<f32>| plane.slice(s![.., start..*end]).to_owned();
+                let maps = Maps {
+                    flux: part(&maps.flux),
+                    weight: part(&maps.weight),
+                    noise: part(&maps.noise),
+                    response: part(&maps.response),
+                    count: part(&maps.count),
+                    exposure_s: part(&maps.exposure_s),
+                };
+                held.push(maps, start).unwrap();
+                start = *end;
+            }
+        }
         assert_eq!((held.largest_weight(), held.cut(0.01)), (1.0, 0.01));
         let mut pixels = Vec::new();
         held.each(plane, |row, part| {
@@ -232,6 +278,17 @@ mod tests {
             let bits = |most_bytes| all(most_bytes, plane).into_iter().map(f32::to_bits).collect::<Vec<_>>();
             assert_eq!(bits(1 << 20), bits(0), "{plane:?}");
             assert_eq!(bits(1 << 20), bits(8 * 24), "{plane:?}");
+        }
+    }
+
+    #[test]
+    fn parts_of_strips_come_as_whole_rows() {
+        for plane in [Plane::Flux, Plane::Weight, Plane::Noise, Plane::Response, Plane::Count, Plane::Exposure] {
+            let bits =
+                |cuts: &[usize], bytes| all_of(cuts, bytes, plane).into_iter().map(f32::to_bits).collect::<Vec<_>>();
+            for most_bytes in [1 << 20, 5 * 24, 0] {
+                assert_eq!(bits(&[4], 1 << 20), bits(&[1, 3, 4], most_bytes), "{plane:?}");
+            }
         }
     }
 

@@ -7,7 +7,7 @@ use super::grid::Grid;
 use super::source::Source;
 use super::tile::{Measured, Noise};
 use crate::cache::{Cache, Key, KeyBuilder, Kind, Operation, Origin};
-use crate::compute::regrid::{Method, Regrid, Window};
+use crate::compute::regrid::{Conserve, Method, Regrid, Window};
 use crate::error::Result;
 use ndarray::{Array2, ArrayView2, Axis, s};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -27,10 +27,10 @@ pub struct Placed {
     pub placement: Placement,
     /// What it may cover of the grid.
     pub window: Window,
-    /// What pixels are multiplied by.
-    pub factor: f32,
-    /// The image, its primary beam and its noise map, of which keys of pieces are made.
-    keys: [Option<KeyBuilder>; 3],
+    /// With flux, pixels that are regridded are multiplied by their areas.
+    pub conserve: Conserve,
+    /// For each plane of a piece that has to be regridded.
+    keys: [Option<KeyBuilder>; 4],
 }
 
 /// How a tile comes to the grid.
@@ -40,8 +40,11 @@ pub enum Placement {
     Regrid(Box<Regrid>),
 }
 
-/// The planes of a piece: the pixels, the response, the noise map.
-pub type Planes = [Option<Array2<f32>>; 3];
+/// The planes of a piece: the pixels, the response, the noise map, and what pixels and noise are to be multiplied by.
+pub type Planes = [Option<Array2<f32>>; 4];
+
+/// The place of the last of [`Planes`]: areas of the grid's pixels in pixels of the tile.
+const AREAS: usize = 3;
 
 /// A tile as it is needed for some pieces: those found, and the rows for the others.
 pub struct Loaded<'a> {
@@ -61,7 +64,7 @@ impl Placed {
     ///
     /// # Errors
     /// If the frames of the two have nothing to do with each other.
-    pub fn new(measured: Measured, grid: &Grid, method: Method, scales_with_area: bool) -> Result<Option<Self>> {
+    pub fn new(measured: Measured, grid: &Grid, method: Method, conserve: Conserve) -> Result<Option<Self>> {
         let tile = &measured.tile;
         let (placement, window) = match grid.place_of(&tile.wcs) {
             Some((y, x)) => (Placement::Shift(y, x), clipped((y, x), tile.shape, grid.whole_shape)),
@@ -72,10 +75,7 @@ impl Placed {
             }
         };
         let Some(window) = window else { return Ok(None) };
-        let area = (grid.wcs.pixel_scale_arcsec() / tile.wcs.pixel_scale_arcsec()).powi(2);
-        #[expect(clippy::cast_possible_truncation, reason = "f32 is the working precision")]
-        let factor = if scales_with_area { area as f32 } else { 1.0 };
-        let mut placed = Self { placement, window, factor, keys: [None, None, None], measured };
+        let mut placed = Self { placement, window, conserve, keys: [None, None, None, None], measured };
         if matches!(placed.placement, Placement::Regrid(_)) {
             let cards = grid.whole_cards();
             let key = |source: &Source| {
@@ -83,7 +83,10 @@ impl Placed {
                 let (ny, nx) = grid.whole_shape;
                 source.add_to(key.count("rows", ny as u64).count("columns", nx as u64))
             };
-            placed.keys = placed.sources().map(|source| source.map(key));
+            let [pixels, response, noise] = placed.sources().map(|source| source.map(key));
+            let areas =
+                pixels.clone().filter(|_| conserve == Conserve::Flux).map(|key| key.text("of the map", "areas"));
+            placed.keys = [pixels, response, noise, areas];
         }
         Ok(Some(placed))
     }
@@ -151,12 +154,13 @@ impl Placed {
 
     /// All planes of a piece, if the cache has them all.
     fn find(&self, cache: &Cache, piece: &Window) -> Option<Planes> {
-        let mut planes = [None, None, None];
-        for ((plane, key), source) in planes.iter_mut().zip(&self.keys).zip(self.sources()) {
-            if source.is_none() {
-                continue;
-            }
-            let stored: Stored = cache.get(Kind::Regrid, &key_of(key.as_ref()?, piece)).value?;
+        if matches!(self.placement, Placement::Shift(..)) {
+            return None;
+        }
+        let mut planes = [None, None, None, None];
+        for (plane, key) in planes.iter_mut().zip(&self.keys) {
+            let Some(key) = key else { continue };
+            let stored: Stored = cache.get(Kind::Regrid, &key_of(key, piece)).value?;
             *plane = Some(stored.into_array(piece.shape())?);
         }
         Some(planes)
@@ -171,10 +175,16 @@ impl Loaded<'_> {
 
     /// Makes the planes of a piece, and keeps them.
     pub fn make(&self, cache: &Cache, piece: &Window) -> Planes {
-        let mut planes = [None, None, None];
+        let mut planes = [None, None, None, None];
         let sources = self.placed.sources();
-        for (i, plane) in planes.iter_mut().enumerate() {
-            let Some(source) = sources[i] else { continue };
+        if let (Some(key), Placement::Regrid(regrid)) = (&self.placed.keys[AREAS], &self.placed.placement) {
+            let started = std::time::Instant::now();
+            let areas = regrid.areas(piece);
+            keep(cache, &key_of(key, piece), &areas, &self.placed.measured.tile.files.image, started.elapsed());
+            planes[AREAS] = Some(areas);
+        }
+        for (i, (plane, source)) in planes.iter_mut().zip(sources).enumerate() {
+            let Some(source) = source else { continue };
             let started = std::time::Instant::now();
             let made = match &self.rows[i] {
                 Some(rows) => self.resample(rows, piece),

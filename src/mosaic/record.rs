@@ -20,7 +20,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// Raise the version when the same files and options give other outputs.
-const MOSAIC: Operation = Operation { name: "mosaic", version: 1 };
+const MOSAIC: Operation = Operation { name: "mosaic", version: 2 };
 
 /// Digits of a content hash in a header card.
 const SHORT_HASH: usize = 16;
@@ -322,7 +322,7 @@ impl Made<'_> {
             "noise_map": noise_map,
             "exposure_s": tile.exposure_s,
             "regridded": matches!(placed.placement, Placement::Regrid(_)),
-            "flux_factor": placed.factor,
+            "conserve": placed.conserve.name(),
             "rows": [from(y.start, start.0), from(y.end, start.0)],
             "columns": [from(x.start, start.1), from(x.end, start.1)],
         })

@@ -1,6 +1,7 @@
 //! A tile: an image with its place on the sky, its primary beam, its noise, and what it is measured in.
 
 use super::Options;
+use super::grid::unit_vector;
 use super::primary_beam::PrimaryBeam;
 use super::source::{Description, Source};
 use crate::cache::{Cache, KeyBuilder, Kind, Operation};
@@ -19,7 +20,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 /// Raise the version when the same pixels give another noise.
-const NOISE: Operation = Operation { name: "noise of a tile", version: 1 };
+const NOISE: Operation = Operation { name: "noise of a tile", version: 2 };
 
 /// Where the primary beams of tiles come from.
 #[derive(Clone, Debug, PartialEq)]
@@ -203,25 +204,29 @@ impl Tile {
     pub fn measure(self, cache: &Cache, options: &Options, keep: bool, most_bytes: u64) -> Result<Measured> {
         let started = Instant::now();
         // Noise of a corrected tile is even only with the primary beam multiplied in again.
-        let multiplied = if self.form == Form::Corrected { self.response_source() } else { None };
-        let mut key = self.files.image.add_to(KeyBuilder::new(NOISE));
-        if let Some(source) = multiplied {
-            key = source.add_to(key.text("times", "primary beam"));
-        }
+        let multiplied = if self.form == Form::Corrected { &self.response } else { &Response::One };
+        let key = self.files.image.add_to(KeyBuilder::new(NOISE));
+        let key = match multiplied {
+            Response::One => key,
+            Response::Map(source) => source.add_to(key.text("times", "primary beam")),
+            // Debug has every number to its last digit; where the pixels lie is in the image's header.
+            Response::Model(beam) => key.text("times", "model").text("model", &format!("{beam:?}")),
+        };
         let key = key.finish();
         let found = cache.get::<NoiseOf>(Kind::Stats, &key).value;
         let mut kept = None;
         let noise = match found {
             Some(noise) => noise,
             None => {
-                let even = Even { image: &self.files.image, response: multiplied, shape: self.shape };
+                let even = Even { tile: &self, response: multiplied };
                 let measured = if 3 * self.plane_bytes() <= most_bytes {
                     let (pixels, response) = even.planes(0..self.shape.0)?;
                     let measured = match &response {
                         None => stats::measure(pixels.view()),
                         Some(response) => stats::measure(product(&pixels, response).view()),
                     };
-                    kept = keep.then(|| Kept { pixels: Arc::new(pixels), response: response.map(Arc::new) });
+                    let of_file = response.filter(|_| matches!(multiplied, Response::Map(_)));
+                    kept = keep.then(|| Kept { pixels: Arc::new(pixels), response: of_file.map(Arc::new) });
                     measured
                 } else {
                     stats::measure_strips(&even)?
@@ -263,9 +268,8 @@ impl Tile {
 
 /// An image of even noise: a tile, times its primary beam where that was divided out.
 struct Even<'a> {
-    image: &'a Source,
-    response: Option<&'a Source>,
-    shape: (usize, usize),
+    tile: &'a Tile,
+    response: &'a Response,
 }
 
 /// Rows of a plane that are read at once where the plane does not fit into memory.
@@ -273,19 +277,40 @@ const ROWS_AT_ONCE: usize = 256;
 
 impl Even<'_> {
     fn planes(&self, rows: Range<usize>) -> Result<(Array2<f32>, Option<Array2<f32>>)> {
-        let response = self.response.map(|source| source.rows(rows.clone())).transpose()?;
-        Ok((self.image.rows(rows)?, response))
+        let response = match self.response {
+            Response::One => None,
+            Response::Map(source) => Some(source.rows(rows.clone())?),
+            Response::Model(beam) => Some(modelled(beam, &self.tile.wcs, rows.clone(), self.tile.shape.1)),
+        };
+        Ok((self.tile.files.image.rows(rows)?, response))
     }
+}
+
+/// The response of a model on rows of its tile; NaN beyond the rim of the projection.
+#[expect(clippy::cast_possible_truncation, reason = "f32 is the working precision")]
+fn modelled(beam: &PrimaryBeam, wcs: &Wcs, rows: Range<usize>, nx: usize) -> Array2<f32> {
+    let to = unit_vector(beam.pointing.lon_deg(), beam.pointing.lat_deg());
+    let (mut lon, mut lat) = (vec![0.0; nx], vec![0.0; nx]);
+    let mut response = Array2::zeros((rows.len(), nx));
+    for (y, mut row) in rows.zip(response.rows_mut()) {
+        wcs.row_to_sky(0.0, y as f64, &mut lon, &mut lat);
+        for (pixel, (lon, lat)) in row.iter_mut().zip(lon.iter().zip(&lat)) {
+            let square: f64 = unit_vector(*lon, *lat).iter().zip(&to).map(|(at, to)| (at - to).powi(2)).sum();
+            *pixel = beam.of_chord(square.sqrt()) as f32;
+        }
+    }
+    response
 }
 
 impl stats::Strips for Even<'_> {
     fn n_px(&self) -> usize {
-        self.shape.0 * self.shape.1
+        self.tile.shape.0 * self.tile.shape.1
     }
 
     fn each(&self, take: &mut dyn FnMut(&[f32])) -> Result<()> {
-        for start in (0..self.shape.0).step_by(ROWS_AT_ONCE) {
-            let (pixels, response) = self.planes(start..self.shape.0.min(start + ROWS_AT_ONCE))?;
+        let ny = self.tile.shape.0;
+        for start in (0..ny).step_by(ROWS_AT_ONCE) {
+            let (pixels, response) = self.planes(start..ny.min(start + ROWS_AT_ONCE))?;
             let pixels = response.map_or(pixels.clone(), |response| product(&pixels, &response));
             take(pixels.as_slice().expect("rows are read in standard layout"));
         }

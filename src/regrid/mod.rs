@@ -26,6 +26,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::gpu::Gpu;
 use crate::image::{Header, Image};
 use crate::interrupt;
+use crate::units::ByteSize;
 use ndarray::{Array2, s};
 
 /// What to do.
@@ -53,7 +54,8 @@ pub struct Regridded {
 ///
 /// # Errors
 /// Those of reading the image; [`ErrorKind::Missing`] without a WCS in it, [`ErrorKind::Shape`] if it lies
-/// outside of the grid, [`ErrorKind::Unsupported`] where one frame cannot be converted to the other; those of the card.
+/// outside of the grid, [`ErrorKind::Unsupported`] where one frame cannot be converted to the other; [`ErrorKind::Memory`] for planes that
+/// cannot be had; those of the card.
 pub fn run(input: &str, grid: &Grid, options: Options, cache: &Cache, gpu: Option<&Gpu>) -> Result<Regridded> {
     let source = Source::open(cache, input, options.plane)?;
     let onto = Onto::new(&source, &grid.wcs, grid.shape, options.method, options.conserve, gpu)?;
@@ -61,8 +63,8 @@ pub fn run(input: &str, grid: &Grid, options: Options, cache: &Cache, gpu: Optio
         let what = "the image lies outside of the template: no pixel of one is on the other";
         return Err(Error::new(ErrorKind::Shape, what).file(input).help("compare the CRVAL cards of both"));
     }
-    let mut pixels = plane_of(grid.shape, f32::NAN);
-    let mut footprint = plane_of(grid.shape, 0.0);
+    let mut pixels = plane_of(grid.shape, f32::NAN)?;
+    let mut footprint = plane_of(grid.shape, 0.0)?;
     for windows in onto.chunks() {
         interrupt::check()?;
         for (window, found) in windows.iter().zip(onto.row(&windows)?) {
@@ -82,12 +84,37 @@ pub fn run(input: &str, grid: &Grid, options: Options, cache: &Cache, gpu: Optio
     })
 }
 
-fn plane_of((ny, nx): (usize, usize), value: f32) -> Array2<f32> {
+fn plane_of((ny, nx): (usize, usize), value: f32) -> Result<Array2<f32>> {
     let mut pixels: Vec<f32> = Vec::new();
-    pixels.reserve_exact(ny * nx);
+    let n_px = ny.checked_mul(nx).filter(|n_px| pixels.try_reserve_exact(*n_px).is_ok());
+    let n_px = n_px.ok_or_else(|| {
+        Error::new(ErrorKind::Memory, format!("there is no memory for {nx} x {ny} px"))
+            .help("choose a template with fewer pixels")
+    })?;
     crate::pages::advise(pixels.spare_capacity_mut());
-    pixels.resize(ny * nx, value);
-    Array2::from_shape_vec((ny, nx), pixels).expect("it has the length of its shape")
+    pixels.resize(n_px, value);
+    Ok(Array2::from_shape_vec((ny, nx), pixels).expect("it has the length of its shape"))
+}
+
+/// Refuses shapes of a source and a grid for which [`run`] takes more than a budget of memory: the source, the result, the
+/// footprint, and a row of chunks of both twice.
+///
+/// # Errors
+/// [`ErrorKind::Memory`], with the budget that is needed.
+pub fn check_memory(source: (usize, usize), grid: (usize, usize), budget_bytes: u64) -> Result<()> {
+    let plane_bytes =
+        |(ny, nx): (usize, usize)| (size_of::<f32>() as u64).saturating_mul(ny as u64).saturating_mul(nx as u64);
+    let (of_result, of_chunks) = (plane_bytes(grid), plane_bytes((grid.0.min(CHUNK_PX), grid.1)));
+    let bytes =
+        plane_bytes(source).saturating_add(of_result.saturating_mul(2)).saturating_add(of_chunks.saturating_mul(4));
+    if bytes <= budget_bytes {
+        return Ok(());
+    }
+    let (ny, nx) = grid;
+    let (needed, budget) = (ByteSize(bytes), ByteSize(budget_bytes));
+    let what = format!("a result of {nx} x {ny} px takes {needed}, the memory budget is {budget}");
+    let help = format!("give --memory-budget {}MiB or more, or a smaller template", bytes.div_ceil(1 << 20));
+    Err(Error::new(ErrorKind::Memory, what).help(help))
 }
 
 /// Writes what was done into a header.

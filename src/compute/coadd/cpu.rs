@@ -91,6 +91,9 @@ impl Sums {
             let of_layer = |x: usize| layer.response.map_or(1.0, |of_layer| f64::from(of_layer[(y, x)]));
             match layer.noise {
                 Noise::Even(sigma) => row.add(self.weighting, layer, y, of_layer, |_, _| sigma),
+                Noise::Scaled(sigma, by) => {
+                    row.add(self.weighting, layer, y, of_layer, |x, _| sigma * f64::from(by[(y, x)]));
+                }
                 Noise::Map(map) => {
                     let before_correction = layer.form == Form::Corrected;
                     row.add(self.weighting, layer, y, of_layer, |x, response| {

@@ -78,6 +78,8 @@ pub enum Form {
 pub enum Noise<'a> {
     /// One sigma, of the image before the primary beam was divided out.
     Even(f64),
+    /// One sigma, of the image before the primary beam was divided out, times a plane: what pixels were multiplied by.
+    Scaled(f64, ArrayView2<'a, f32>),
     /// A map of the noise of the image as it is.
     Map(ArrayView2<'a, f32>),
 }

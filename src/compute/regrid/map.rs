@@ -38,6 +38,15 @@ pub(super) struct Positions {
     pub derivatives: Option<[Row; 4]>,
 }
 
+impl Positions {
+    /// The area of a target pixel, in pixels of the source; the derivatives have to be there.
+    #[inline]
+    pub fn area(&self, i: usize) -> f64 {
+        let [x_by_x, x_by_y, y_by_x, y_by_y] = self.derivatives.as_ref().expect("they were asked for");
+        (x_by_x[i] * y_by_y[i] - x_by_y[i] * y_by_x[i]).abs()
+    }
+}
+
 /// The map of one cell.
 #[derive(Clone, Debug)]
 pub(super) enum Cell {

@@ -51,7 +51,7 @@ use crate::error::Result;
 use crate::gpu::select::{TRANSFER_SECONDS_PER_PX, Work};
 use crate::wcs::Wcs;
 use map::{Map, cells_of};
-use ndarray::{Array2, ArrayView2};
+use ndarray::{Array2, ArrayView2, s};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 use std::sync::OnceLock;
@@ -244,6 +244,22 @@ impl Regrid {
         }
         cpu::resample(self, source, first_row, target, (out.pixels.view_mut(), out.footprint.view_mut()));
         out
+    }
+
+    /// Areas of target pixels in pixels of the source, what [`Conserve::Flux`] multiplies by; NaN where the source does
+    /// not reach.
+    pub fn areas(&self, target: &Window) -> Array2<f32> {
+        let mut areas = Array2::from_elem(target.shape(), f32::NAN);
+        self.for_each_cell(&self.clipped(target), |cell, pixels| {
+            let (column, first) = (pixels.x.start / map::CELL_PX, pixels.x.start % map::CELL_PX);
+            let columns = pixels.x.start - target.x.start..pixels.x.end - target.x.start;
+            for y in pixels.y.clone() {
+                let at = cell.row(&self.way, column, y, true);
+                let row = areas.slice_mut(s![y - target.y.start, columns.clone()]);
+                row.into_iter().enumerate().for_each(|(i, area)| *area = at.area(first + i) as f32);
+            }
+        });
+        areas
     }
 
     /// How many rows before and behind that of a position enter the sum.

@@ -214,3 +214,13 @@ fn pixels_without_area_are_refused() {
     let singular = [("CD1_1", 1.0.into()), ("CD1_2", 2.0.into()), ("CD2_1", 1.0.into()), ("CD2_2", Value::from(2.0))];
     assert!(pixel_steps(&sky(&singular)).is_err());
 }
+
+#[test]
+fn flux_per_pixel_is_known_by_any_spelling() {
+    for unit in ["Jy/pixel", "Jy / pix", "Jy pixel-1", "JY.PIXEL**-1", "mJy pix^-1", "Jy/(pixel)", " counts/s/pixel "] {
+        assert!(is_per_pixel(unit), "{unit}");
+    }
+    for unit in ["", "Jy/beam", "Jy", "pixel", "Jy pixel", "Jy/pixel2", "Jy/pixel^2", "Jy pixel-2", "Jy/pixar"] {
+        assert!(!is_per_pixel(unit), "{unit}");
+    }
+}

@@ -113,10 +113,8 @@ impl<'a> Part<'a> {
 /// Scales to the area of the target's pixels, if their flux is wanted.
 fn conserve(regrid: &Regrid, at: &Positions, out: &mut Out) {
     if regrid.conserve == Conserve::Flux {
-        let [x_by_x, x_by_y, y_by_x, y_by_y] = at.derivatives.as_ref().expect("they were asked for");
-        for i in 0..CELL_PX {
-            let area = (x_by_x[i] * y_by_y[i] - x_by_y[i] * y_by_x[i]).abs();
-            out[i] = (f64::from(out[i]) * area) as f32;
+        for (i, out) in out.iter_mut().enumerate() {
+            *out = (f64::from(*out) * at.area(i)) as f32;
         }
     }
 }
