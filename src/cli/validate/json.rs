@@ -108,6 +108,8 @@ fn of_astrometry(state: &AstrometryState, limits: &Limits) -> Value {
         "offset_error_arcsec": found.map(|found| found.error_arcsec()),
         "mad_sigma_east_arcsec": found.map(|found| found.scatter_arcsec[0]),
         "mad_sigma_north_arcsec": found.map(|found| found.scatter_arcsec[1]),
+        "residual_arcsec": found.map(|found| found.residual_arcsec),
+        "centroid_error_arcsec": found.map(|found| found.centroid_arcsec),
         "chance": found.map(|found| found.chance),
         "beyond_catalog_deg": astrometry.beyond_deg,
     })
