@@ -238,6 +238,9 @@ fn everything_that_is_wrong_with_bad_inputs_is_named() {
     assert_eq!(errors(of(&apart)).last(), Some(&"apart"));
     assert_eq!(errors(of(&beamed)), ["pb-shape"]);
     assert_eq!(errors(of(&text)), ["unreadable"]);
+    let members = |path: &str| of(path).as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    assert_eq!(members(&text), members(&good));
+    assert!(of(&text)["mad_sigma"].is_null());
     assert_eq!(errors(of(&absent)), ["missing"]);
     assert_eq!((report["passed"].as_bool(), report["summary"]["tiles"].as_u64()), (Some(false), Some(9)));
     // Each has a sentence, and each number its limit.

@@ -196,9 +196,19 @@ pub fn run(options: &Options, common: &Common) -> crate::Result<Exit> {
         publish::ensure_free(page, options.overwrite)?;
     }
     let library = options.library(common)?;
-    let found = inputs::find(&options.tiles, Wanted::Images)?;
+    let mut found = inputs::find(&options.tiles, Wanted::Images)?;
     if found.files.is_empty() && found.rejected.is_empty() {
         return Err(Error::new(ErrorKind::Missing, "the lists name no input file").help("name at least one image"));
+    }
+    let (n_companions, n_repeats) = (found.without_companions(), found.without_repeats());
+    if n_companions > 0 {
+        tracing::warn!(
+            help = "name a file itself to check it as a tile",
+            "{n_companions} primary beams and noise maps beside their tiles are no tiles and left out"
+        );
+    }
+    if n_repeats > 0 {
+        tracing::warn!("{n_repeats} inputs are named more than once and checked once");
     }
     if let Some(page) = &options.html {
         options.ensure_apart(page, &found.files)?;

@@ -4,6 +4,7 @@ use super::detect::{self, Detection, Search};
 use super::facts::{Facts, Known};
 use super::finding::{Code, Finding, Severity};
 use super::limits::Limits;
+use super::overlap;
 use super::registration::{self, MOST_CHANCE, Offset, Registration, SEARCH_FACTOR};
 use crate::cache::Operation;
 use crate::catalog::cone::{UnitVector, unit_vector};
@@ -48,8 +49,8 @@ pub struct Astrometry {
     pub match_radius_arcsec: f64,
     /// `None` where nothing lies near anything.
     pub registration: Option<Registration>,
-    /// How far the tile reaches beyond what the catalogue covers.
-    pub beyond_deg: f64,
+    /// How far the tile reaches beyond what the catalogue covers; `None` of a catalogue without sources.
+    pub beyond_deg: Option<f64>,
 }
 
 /// What the registration says.
@@ -99,7 +100,9 @@ pub fn measure(
                 return Err(Error::new(crate::ErrorKind::Io, "the catalogue cannot be read"));
             }
         };
-        Ok(seen.compare(&answer, center, match_radius_arcsec, tile.shape))
+        let footprint = catalog.summary().footprint.as_ref();
+        let beyond_deg = footprint.map(|footprint| footprint.places_beyond_deg(overlap::places(outline)));
+        Ok(Astrometry { beyond_deg, ..seen.compare(&answer, center, match_radius_arcsec, tile.shape) })
     });
     match (found, of_catalog) {
         (_, Some(error)) => Err(Failure::Catalog(error)),
@@ -166,7 +169,7 @@ impl Seen {
             n_in_catalog: answer.sources.iter().filter(|source| is_on_tile(source.sky)).count(),
             match_radius_arcsec,
             registration: registration::register(&detections, &centroids, &sources, match_radius_arcsec),
-            beyond_deg: answer.beyond_deg,
+            beyond_deg: None,
         }
     }
 }
@@ -308,9 +311,13 @@ impl Astrometry {
             (Outcome::CannotTell, why) => findings.push(untold(&why.unwrap_or_default(), limits)),
         }
         findings.extend(self.scatter(limits).map(|(scatter, found)| of_scatter(&scatter, &found, limits)));
-        if self.beyond_deg > 0.0 {
-            let message = format!("the tile reaches {:.3} degrees beyond what the catalogue covers", self.beyond_deg);
-            findings.push(Finding::new(Code::CatalogCoverage, message).numbers(self.beyond_deg, 0.0));
+        match self.beyond_deg {
+            None => findings.push(Finding::new(Code::CatalogCoverage, "the catalogue is empty: it has no source")),
+            Some(beyond_deg) if beyond_deg > 0.0 => {
+                let message = format!("the tile reaches {beyond_deg:.4} degrees beyond what the catalogue covers");
+                findings.push(Finding::new(Code::CatalogCoverage, message).numbers(beyond_deg, 0.0));
+            }
+            Some(_) => {}
         }
         findings
     }
@@ -363,7 +370,7 @@ mod tests {
             n_in_catalog: 20,
             match_radius_arcsec: 5.0,
             registration: Some(registration),
-            beyond_deg: 0.0,
+            beyond_deg: Some(0.0),
         }
     }
 
@@ -424,8 +431,10 @@ mod tests {
         assert_eq!(untold.findings(&Limits::default())[0].severity, Severity::Warning);
         let strict = Limits { require_astrometry: true, ..Limits::default() };
         assert_eq!(untold.findings(&strict)[0].severity, Severity::Error);
-        let beyond = Astrometry { beyond_deg: 0.2, ..of([0.0, 1.0], 0.1, 9, 0.0) };
+        let beyond = Astrometry { beyond_deg: Some(0.2), ..of([0.0, 1.0], 0.1, 9, 0.0) };
         assert_eq!(beyond.findings(&Limits::default())[0].code, Code::CatalogCoverage);
+        let empty = Astrometry { beyond_deg: None, ..of([0.0, 1.0], 0.1, 9, 0.0) };
+        assert!(empty.findings(&Limits::default())[0].message.contains("empty"));
     }
 
     #[test]
