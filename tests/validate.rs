@@ -238,6 +238,9 @@ fn everything_that_is_wrong_with_bad_inputs_is_named() {
     assert_eq!(errors(of(&apart)).last(), Some(&"apart"));
     assert_eq!(errors(of(&beamed)), ["pb-shape"]);
     assert_eq!(errors(of(&text)), ["unreadable"]);
+    let members = |path: &str| of(path).as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    assert_eq!(members(&text), members(&good));
+    assert!(of(&text)["mad_sigma"].is_null());
     assert_eq!(errors(of(&absent)), ["missing"]);
     assert_eq!((report["passed"].as_bool(), report["summary"]["tiles"].as_u64()), (Some(false), Some(9)));
     // Each has a sentence, and each number its limit.
@@ -265,6 +268,30 @@ fn the_page_has_pictures_and_no_scripts() {
     // It is not replaced unasked, and made again from the cache.
     assert_eq!(sky.run(&arguments).status.code(), Some(2));
     assert_eq!(sky.run(&[&arguments[..], &["--overwrite"]].concat()).status.code(), Some(1));
+}
+
+#[test]
+fn the_page_replaces_nothing_that_is_read() {
+    let sky = Sky::new(10.0, 10.0);
+    let tile = sky.tile("a.fits", (10.0, 10.0), (0.0, 0.0), 1);
+    let beam = sky.write("a.pb.fits", Array2::ones((SIDE, SIDE)), Header::new());
+    let other_beam = sky.write("beam.fits", Array2::ones((SIDE, SIDE)), Header::new());
+    let (catalog, list) = (sky.path("catalog.csv"), sky.path("list.txt"));
+    std::fs::write(&list, format!("{tile}[0]\n")).unwrap();
+    let at_list = format!("@{list}");
+    let products = sky.path("products.sqlite3");
+    std::fs::write(&products, "a database").unwrap();
+    let arguments = [at_list.as_str(), "--catalog", &catalog, "--products-db", &products, "--overwrite", "--html"];
+    for read in [&tile, &beam, &catalog, &list, &products] {
+        let before = std::fs::read(read).unwrap();
+        let output = sky.run(&[&arguments[..], &[read.as_str()]].concat());
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{read}: {errors}");
+        assert!(errors.contains("the output is"), "{read}: {errors}");
+        assert_eq!(std::fs::read(read).unwrap(), before, "{read}");
+    }
+    let with_beam = [tile.as_str(), "--pb", &other_beam, "--overwrite", "--html", &other_beam];
+    assert_eq!(sky.run(&with_beam).status.code(), Some(2));
 }
 
 #[test]

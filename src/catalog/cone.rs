@@ -74,6 +74,11 @@ pub enum Basis {
 const LEAST_GAP_DEG: f64 = 2.0;
 
 impl Footprint {
+    /// How far places reach beyond, in degrees on the sky; 0 where none does.
+    pub fn places_beyond_deg(&self, places: impl Iterator<Item = SkyLonLat>) -> f64 {
+        places.map(|place| self.reach_beyond_deg(&Cone::new(place, 0.0))).fold(0.0, f64::max)
+    }
+
     /// What these sources reach to; `None` without any.
     pub fn of_sources(sources: impl Iterator<Item = SkyLonLat>) -> Option<Self> {
         let mut bins: Vec<Option<(f64, f64)>> = vec![None; 360];

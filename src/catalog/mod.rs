@@ -19,6 +19,7 @@ pub mod cone;
 mod csv;
 mod sqlite;
 mod table;
+mod text;
 
 pub use columns::{ColumnNames, FluxUnit};
 pub use cone::{Basis, Cone, Footprint, Source};
@@ -38,8 +39,8 @@ use std::time::Instant;
 use table::Rows;
 
 /// Raise the version when the same catalogue gives other sources.
-const CELL: Operation = Operation { name: "cell of a catalogue", version: 1 };
-const SUMMARY: Operation = Operation { name: "summary of a catalogue", version: 1 };
+const CELL: Operation = Operation { name: "cell of a catalogue", version: 2 };
+const SUMMARY: Operation = Operation { name: "summary of a catalogue", version: 2 };
 
 /// Declinations that surveys cover, by the names that catalogues are asked for.
 const SURVEYS: [(&str, f64, f64); 6] = [
@@ -266,7 +267,10 @@ impl<'c> Catalog<'c> {
     fn read_table(&self) -> Result<Rows> {
         crate::interrupt::check()?;
         let start = first_bytes(&self.path)?;
-        let is_fits = start.starts_with(b"SIMPLE") || start.starts_with(b"\x1f\x8b") || start.starts_with(b"BZh");
+        let is_fits = match &start[..] {
+            [0x1f, 0x8b, ..] => text::is_packed_fits(&self.path)?,
+            start => start.starts_with(b"SIMPLE") || start.starts_with(b"BZh"),
+        };
         let rows =
             if is_fits { table::read_fits(&self.input, &self.names) } else { csv::read(&self.path, &self.names) }?;
         self.check_unchanged()?;

@@ -3,6 +3,7 @@
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::{self, zarr};
 use crate::ps1::Rejected;
+use crate::tiles::companion;
 use std::collections::HashSet;
 use std::io::BufRead;
 use std::path::{Path, PathBuf};
@@ -23,6 +24,8 @@ pub struct Inputs {
     pub files: Vec<PathBuf>,
     /// Arguments that name nothing.
     pub rejected: Vec<Rejected>,
+    /// Those of the files that were named themselves, not by a directory or a glob.
+    named: HashSet<PathBuf>,
 }
 
 /// Finds all files that the arguments name; of a directory, searched to any depth, those that are `wanted`.
@@ -66,6 +69,10 @@ impl Wanted {
     }
 }
 
+fn whole_path(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| path.to_path_buf())
+}
+
 /// Whether a file name ends as FITS files do, compressed or not.
 fn is_fits(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
@@ -74,6 +81,30 @@ fn is_fits(path: &Path) -> bool {
 }
 
 impl Inputs {
+    /// Leaves out what a directory or a glob names and is the primary beam or the noise map of another input; returns
+    /// how many files those were.
+    pub fn without_companions(&mut self) -> usize {
+        let beside = |file: &PathBuf| [companion::find(file), companion::find_noise(file)];
+        let companions: HashSet<PathBuf> =
+            self.files.iter().flat_map(beside).flatten().map(|path| whole_path(&path)).collect();
+        let before = self.files.len();
+        self.files.retain(|file| self.named.contains(file) || !companions.contains(&whole_path(file)));
+        before - self.files.len()
+    }
+
+    /// Leaves out what was named before, by this name or another; returns how often that was.
+    pub fn without_repeats(&mut self) -> usize {
+        let mut seen = HashSet::new();
+        let before = self.files.len();
+        self.files.retain(|input| {
+            let text = input.to_string_lossy();
+            let file = image::input_path(&text).unwrap_or_else(|_| input.clone());
+            let hdu = text.strip_prefix(&*file.to_string_lossy()).unwrap_or_default().to_owned();
+            seen.insert((whole_path(&file), hdu))
+        });
+        before - self.files.len()
+    }
+
     fn add_lines(&mut self, lines: impl BufRead, from: &Path, wanted: Wanted) -> Result<()> {
         for line in lines.lines() {
             let line = line.map_err(|cause| Error::io("read the list of files", from, cause))?;
@@ -101,9 +132,15 @@ impl Inputs {
         let path = Path::new(argument);
         match std::fs::metadata(path) {
             Err(cause) if !argument.contains(['*', '?', '[']) => return Err(Error::io("read the file", path, cause)),
-            Ok(found) if found.is_dir() => return self.add_directory(path, wanted),
+            Ok(found) if found.is_dir() => {
+                if wanted.takes_directory(path) {
+                    self.named.insert(path.to_path_buf());
+                }
+                return self.add_directory(path, wanted);
+            }
             Err(_) if !wanted.takes_hdu(argument) => {}
             Ok(_) | Err(_) => {
+                self.named.insert(path.to_path_buf());
                 self.files.push(path.to_path_buf());
                 return Ok(());
             }
@@ -207,6 +244,31 @@ mod tests {
         assert_eq!(found(&[at("*.zarr"), at("b.fits[SCI,1]")]), ["a.zarr", "s.zarr/cell", "b.fits[SCI,1]"]);
         let of_fits = find(&[at("b.fits[SCI,1]"), dir.path().display().to_string()], Wanted::Fits).unwrap();
         assert_eq!((names(&of_fits, dir.path()), of_fits.rejected.len()), (vec!["b.fits".to_owned()], 1));
+    }
+
+    #[test]
+    fn companions_are_inputs_only_by_their_own_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name).display().to_string();
+        for name in ["a-beam-0.fits", "a-image-pb.fits", "a-image.fits", "b.fits", "b.pb.fits", "b.rms.fits"] {
+            std::fs::write(at(name), "").unwrap();
+        }
+        let mut inputs = find(&[dir.path().display().to_string()], Wanted::Images).unwrap();
+        assert_eq!(inputs.without_companions(), 3);
+        assert_eq!(names(&inputs, dir.path()), ["a-image-pb.fits", "a-image.fits", "b.fits"]);
+        let mut inputs = find(&[at("b*.fits"), at("a-beam-0.fits"), at("a-image.fits")], Wanted::Images).unwrap();
+        assert_eq!(inputs.without_companions(), 2);
+        assert_eq!(names(&inputs, dir.path()), ["b.fits", "a-beam-0.fits", "a-image.fits"]);
+    }
+
+    #[test]
+    fn an_input_counts_once_by_whatever_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name).display().to_string();
+        std::fs::write(at("a.fits"), "").unwrap();
+        let arguments = [at("a.fits"), at("./a.fits"), at("a.fits[1]"), at("*.fits"), at("a.fits[1]")];
+        let mut inputs = find(&arguments, Wanted::Images).unwrap();
+        assert_eq!((inputs.without_repeats(), inputs.files.len()), (3, 2));
     }
 
     #[test]

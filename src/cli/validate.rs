@@ -13,13 +13,13 @@ use crate::cache::Cache;
 use crate::catalog::{self, Catalog, ColumnNames};
 use crate::error::{Error, ErrorKind};
 use crate::gpu::select::Work;
-use crate::image::publish;
+use crate::image::{self, publish};
 use crate::mosaic::postcheck;
-use crate::tiles;
+use crate::tiles::{self, companion};
 use crate::validate::calibration::Databases;
 use crate::validate::{self, Limits, Report, Require, astrometry};
 use clap::ValueEnum;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -196,9 +196,22 @@ pub fn run(options: &Options, common: &Common) -> crate::Result<Exit> {
         publish::ensure_free(page, options.overwrite)?;
     }
     let library = options.library(common)?;
-    let found = inputs::find(&options.tiles, Wanted::Images)?;
+    let mut found = inputs::find(&options.tiles, Wanted::Images)?;
     if found.files.is_empty() && found.rejected.is_empty() {
         return Err(Error::new(ErrorKind::Missing, "the lists name no input file").help("name at least one image"));
+    }
+    let (n_companions, n_repeats) = (found.without_companions(), found.without_repeats());
+    if n_companions > 0 {
+        tracing::warn!(
+            help = "name a file itself to check it as a tile",
+            "{n_companions} primary beams and noise maps beside their tiles are no tiles and left out"
+        );
+    }
+    if n_repeats > 0 {
+        tracing::warn!("{n_repeats} inputs are named more than once and checked once");
+    }
+    if let Some(page) = &options.html {
+        options.ensure_apart(page, &found.files)?;
     }
     let (cache, gpu) = (common.cache()?, common.gpu(Work::Reading)?);
     let catalog = options.catalog.open(&cache)?;
@@ -226,11 +239,48 @@ pub fn run(options: &Options, common: &Common) -> crate::Result<Exit> {
     Ok(exit(&done))
 }
 
+/// Without the HDU that the name of an input may choose.
+fn file_of(input: &Path) -> PathBuf {
+    let named = input.to_str().and_then(|input| image::input_path(input).ok());
+    named.unwrap_or_else(|| input.to_path_buf())
+}
+
 fn exit(report: &Report) -> Exit {
     Exit::of_run(report.interrupted, report.tiles.len(), usize::from(!report.passes()))
 }
 
 impl Options {
+    /// Refuses a page that would replace something that is read.
+    fn ensure_apart(&self, page: &Path, tiles: &[PathBuf]) -> crate::Result<()> {
+        for tile in tiles {
+            publish::ensure_apart(page, &file_of(tile), "an input")?;
+            let beside = [companion::find(tile), companion::find_noise(tile), companion::find_corrected(tile)];
+            for companion in beside.into_iter().flatten() {
+                publish::ensure_apart(page, &companion, "a companion of an input")?;
+            }
+        }
+        for list in self.tiles.iter().filter_map(|argument| argument.strip_prefix('@')) {
+            publish::ensure_apart(page, Path::new(list), "the list of inputs")?;
+        }
+        if let Some(beam) = &self.pb {
+            publish::ensure_apart(page, &file_of(Path::new(beam)), "the primary beam")?;
+        }
+        if let Some(asked) = &self.catalog.catalog {
+            let path = catalog::locate(asked, |name| std::env::var_os(name))?;
+            publish::ensure_apart(page, &file_of(&path), "the catalogue")?;
+        }
+        if let Some(databases) = self.databases() {
+            publish::ensure_apart(page, &databases.registry_path(), "the registry of calibration tables")?;
+            publish::ensure_apart(page, &databases.products, "the products database")?;
+        }
+        Ok(())
+    }
+
+    fn databases(&self) -> Option<Databases> {
+        let products = self.products_db.clone()?;
+        Some(Databases { products, registry: self.cal_registry.clone() })
+    }
+
     fn library(&self, common: &Common) -> crate::Result<validate::Options> {
         let limits = self.limits.with(&self.catalog);
         limits.check()?;
@@ -259,10 +309,7 @@ impl Options {
             limits,
             astrometry: astrometry::Wanted { least_snr: self.catalog.snr, least_mjy },
             as_mosaic: self.as_mosaic.then(|| self.mosaic_limits.library()),
-            calibration: self
-                .products_db
-                .as_ref()
-                .map(|products| Databases { products: products.clone(), registry: self.cal_registry.clone() }),
+            calibration: self.databases(),
         })
     }
 }

@@ -4,6 +4,7 @@ use super::detect::{self, Detection, Search};
 use super::facts::{Facts, Known};
 use super::finding::{Code, Finding, Severity};
 use super::limits::Limits;
+use super::overlap;
 use super::registration::{self, MOST_CHANCE, Offset, Registration, SEARCH_FACTOR};
 use crate::cache::Operation;
 use crate::catalog::cone::{UnitVector, unit_vector};
@@ -16,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 /// Raise the version when the same tile gives other sources, or the same sources and catalogue another offset.
 const SOURCES: Operation = Operation { name: "sources of a tile", version: 1 };
-const OFFSET: Operation = Operation { name: "offset of a tile from a catalogue", version: 1 };
+const OFFSET: Operation = Operation { name: "offset of a tile from a catalogue", version: 2 };
 
 /// The brightest sources tell all there is to know.
 const MOST_DETECTIONS: usize = 2000;
@@ -24,6 +25,8 @@ const MOST_DETECTIONS: usize = 2000;
 const USUAL_FWHM_PX: f64 = 3.0;
 /// FWHM that the search can work with, in pixels.
 const FWHM_PX: (f64, f64) = (1.5, 50.0);
+/// FWHM of a Gaussian in units of its standard deviation.
+const FWHM_PER_SIGMA: f64 = 2.3548;
 /// A source and its detection are never further apart than this, half the beam or a pixel, whichever is largest.
 const MATCH_RADIUS_ARCSEC: f64 = 5.0;
 
@@ -46,8 +49,8 @@ pub struct Astrometry {
     pub match_radius_arcsec: f64,
     /// `None` where nothing lies near anything.
     pub registration: Option<Registration>,
-    /// How far the tile reaches beyond what the catalogue covers.
-    pub beyond_deg: f64,
+    /// How far the tile reaches beyond what the catalogue covers; `None` of a catalogue without sources.
+    pub beyond_deg: Option<f64>,
 }
 
 /// What the registration says.
@@ -97,7 +100,9 @@ pub fn measure(
                 return Err(Error::new(crate::ErrorKind::Io, "the catalogue cannot be read"));
             }
         };
-        Ok(seen.compare(&answer, center, match_radius_arcsec, tile.shape))
+        let footprint = catalog.summary().footprint.as_ref();
+        let beyond_deg = footprint.map(|footprint| footprint.places_beyond_deg(overlap::places(outline)));
+        Ok(Astrometry { beyond_deg, ..seen.compare(&answer, center, match_radius_arcsec, tile.shape) })
     });
     match (found, of_catalog) {
         (_, Some(error)) => Err(Failure::Catalog(error)),
@@ -111,6 +116,7 @@ struct Seen {
     wcs: Wcs,
     to_icrs: Conversion,
     from_icrs: Conversion,
+    fwhm_arcsec: f64,
     detections: Vec<Detection>,
 }
 
@@ -119,10 +125,7 @@ impl Seen {
         let mut read: Option<Header> = None;
         let detections = known.find(known.key(SOURCES).real("snr", least_snr), || {
             let (image, _) = image::read_plane(known.name, known.plane)?;
-            let scale_arcsec = Wcs::from_header(&image.header)?.pixel_scale_arcsec();
-            let beam_arcsec = facts.beam_arcsec.as_ref().ok().copied().flatten();
-            let fwhm_px = beam_arcsec.map_or(USUAL_FWHM_PX, |(major, minor)| (major * minor).sqrt() / scale_arcsec);
-            let fwhm_px = fwhm_px.clamp(FWHM_PX.0, FWHM_PX.1);
+            let fwhm_px = fwhm_px(facts, Wcs::from_header(&image.header)?.pixel_scale_arcsec());
             let (background, noise) = (tile.plane.median, tile.plane.mad_sigma);
             let search = Search { fwhm_px, least_snr, background, noise, most: MOST_DETECTIONS };
             let found = detect::detect(image.pixels.view(), &search);
@@ -133,7 +136,9 @@ impl Seen {
         let wcs = Wcs::from_header(&header)?;
         let to_icrs = Conversion::new(wcs.frame(), &Frame::Icrs)?;
         let from_icrs = Conversion::new(&Frame::Icrs, wcs.frame())?;
-        Ok(Self { wcs, to_icrs, from_icrs, detections })
+        let scale_arcsec = wcs.pixel_scale_arcsec();
+        let fwhm_arcsec = scale_arcsec * fwhm_px(facts, scale_arcsec);
+        Ok(Self { wcs, to_icrs, from_icrs, fwhm_arcsec, detections })
     }
 
     fn compare(
@@ -145,8 +150,14 @@ impl Seen {
     ) -> Astrometry {
         let tangent = Tangent::new(center);
         let sky = |one: &Detection| self.wcs.pixel_to_sky(PixelXy::new(one.x, one.y).ok()?);
-        let detections: Vec<Offset> =
-            self.detections.iter().filter_map(sky).map(|sky| tangent.place(self.to_icrs.apply(sky))).collect();
+        let (detections, centroids): (Vec<Offset>, Vec<f64>) = self
+            .detections
+            .iter()
+            .filter_map(|one| {
+                let place = tangent.place(self.to_icrs.apply(sky(one)?));
+                Some((place, self.fwhm_arcsec / (FWHM_PER_SIGMA * one.snr)))
+            })
+            .unzip();
         let sources: Vec<Offset> = answer.sources.iter().map(|source| tangent.place(source.sky)).collect();
         let is_on_tile = |sky: SkyLonLat| {
             let within = |at: f64, n: usize| (-0.5..n as f64 - 0.5).contains(&at);
@@ -157,10 +168,17 @@ impl Seen {
             n_detected: detections.len(),
             n_in_catalog: answer.sources.iter().filter(|source| is_on_tile(source.sky)).count(),
             match_radius_arcsec,
-            registration: registration::register(&detections, &sources, match_radius_arcsec),
-            beyond_deg: answer.beyond_deg,
+            registration: registration::register(&detections, &centroids, &sources, match_radius_arcsec),
+            beyond_deg: None,
         }
     }
+}
+
+/// FWHM of a point source, in pixels.
+fn fwhm_px(facts: &Facts, scale_arcsec: f64) -> f64 {
+    let beam_arcsec = facts.beam_arcsec.as_ref().ok().copied().flatten();
+    let fwhm_px = beam_arcsec.map_or(USUAL_FWHM_PX, |(major, minor)| (major * minor).sqrt() / scale_arcsec);
+    fwhm_px.clamp(FWHM_PX.0, FWHM_PX.1)
 }
 
 fn match_radius_arcsec(facts: &Facts, pixel_arcsec: f64) -> f64 {
@@ -195,39 +213,88 @@ fn angle_deg(one: &UnitVector, other: &UnitVector) -> f64 {
     dot(one, other).clamp(-1.0, 1.0).acos().to_degrees()
 }
 
+/// How sure it is that single sources lie further off than is allowed, whatever they do on average.
+enum Scatter {
+    Surely,
+    Perhaps,
+    /// The noise of the image does as much.
+    AsNoise,
+}
+
 impl Astrometry {
     /// What it comes to, and why it cannot be told.
     pub fn outcome(&self, limits: &Limits) -> (Outcome, Option<String>) {
-        let cannot_tell = |why: String| (Outcome::CannotTell, Some(why));
+        let of_offset = self.of_offset(limits);
+        match (self.scatter(limits), of_offset.0) {
+            (Some((Scatter::Surely, _)), _) => (Outcome::Fail, None),
+            (Some((Scatter::Perhaps, found)), Outcome::Pass) => {
+                let (residual, error) = (found.residual_arcsec, found.residual_error_arcsec());
+                let limit = limits.max_offset_arcsec;
+                let why =
+                    format!("half of its sources scatter by {residual:.2} arcsec or more with an error of {error:.2}");
+                (Outcome::CannotTell, Some(format!("{why}, the limit is {limit}")))
+            }
+            _ => of_offset,
+        }
+    }
+
+    /// The matches, if there are enough that are not chance; else why they say nothing.
+    fn believed(&self, limits: &Limits) -> Result<Registration, String> {
         let least = limits.min_sources;
         let Some(found) = self.registration.filter(|found| found.n_matched >= least) else {
             let n_matched = self.registration.map_or(0, |found| found.n_matched);
-            return cannot_tell(format!(
+            return Err(format!(
                 "{n_matched} of {} detected sources match one of {} in the catalogue, at least {least} are needed",
                 self.n_detected, self.n_in_catalog
             ));
         };
         if found.chance > MOST_CHANCE {
-            return cannot_tell(format!(
+            return Err(format!(
                 "{} matches may be chance, with a probability of {:.2}",
                 found.n_matched, found.chance
             ));
         }
+        Ok(found)
+    }
+
+    /// What the offset alone comes to: it fails where it is beyond the limit by three times its error, and passes
+    /// where it stays within with its error.
+    fn of_offset(&self, limits: &Limits) -> (Outcome, Option<String>) {
+        let found = match self.believed(limits) {
+            Ok(found) => found,
+            Err(why) => return (Outcome::CannotTell, Some(why)),
+        };
         let (offset, error) = (found.magnitude_arcsec(), found.error_arcsec());
         let limit = limits.max_offset_arcsec;
-        match offset > limit {
-            true if offset > 3.0 * error => (Outcome::Fail, None),
-            false if error <= limit => (Outcome::Pass, None),
-            _ => cannot_tell(format!(
-                "the offset is {offset:.2} arcsec with an error of {error:.2}, the limit is {limit}"
-            )),
+        if offset - limit > 3.0 * error {
+            (Outcome::Fail, None)
+        } else if offset + error <= limit {
+            (Outcome::Pass, None)
+        } else {
+            let why = format!("the offset is {offset:.2} arcsec with an error of {error:.2}, the limit is {limit}");
+            (Outcome::CannotTell, Some(why))
         }
+    }
+
+    /// Whether half of the sources are off by more than is allowed, as where a tile is rotated or stretched; `None`
+    /// where they are not.
+    fn scatter(&self, limits: &Limits) -> Option<(Scatter, Registration)> {
+        let found = self.believed(limits).ok()?;
+        let limit = limits.max_offset_arcsec;
+        let unexplained = found.unexplained_arcsec();
+        let scatter = match found.residual_arcsec > limit {
+            false => return None,
+            true if unexplained - limit > 3.0 * found.residual_error_arcsec() => Scatter::Surely,
+            true if unexplained > limit => Scatter::Perhaps,
+            true => Scatter::AsNoise,
+        };
+        Some((scatter, found))
     }
 
     /// What is to be said of it.
     pub fn findings(&self, limits: &Limits) -> Vec<Finding> {
         let mut findings = Vec::new();
-        match self.outcome(limits) {
+        match self.of_offset(limits) {
             (Outcome::Pass, _) => {}
             (Outcome::Fail, _) => findings.extend(self.registration.map(|found| {
                 let [east, north] = found.offset_arcsec;
@@ -243,12 +310,37 @@ impl Astrometry {
             })),
             (Outcome::CannotTell, why) => findings.push(untold(&why.unwrap_or_default(), limits)),
         }
-        if self.beyond_deg > 0.0 {
-            let message = format!("the tile reaches {:.3} degrees beyond what the catalogue covers", self.beyond_deg);
-            findings.push(Finding::new(Code::CatalogCoverage, message).numbers(self.beyond_deg, 0.0));
+        findings.extend(self.scatter(limits).map(|(scatter, found)| of_scatter(&scatter, &found, limits)));
+        match self.beyond_deg {
+            None => findings.push(Finding::new(Code::CatalogCoverage, "the catalogue is empty: it has no source")),
+            Some(beyond_deg) if beyond_deg > 0.0 => {
+                let message = format!("the tile reaches {beyond_deg:.4} degrees beyond what the catalogue covers");
+                findings.push(Finding::new(Code::CatalogCoverage, message).numbers(beyond_deg, 0.0));
+            }
+            Some(_) => {}
         }
         findings
     }
+}
+
+fn of_scatter(scatter: &Scatter, found: &Registration, limits: &Limits) -> Finding {
+    let why = match scatter {
+        Scatter::Surely | Scatter::Perhaps => "more than their noise explains",
+        Scatter::AsNoise => "as much as their noise explains",
+    };
+    let message = format!(
+        "half of its {} sources lie {:.2} arcsec or more from where their offset puts them, {why}; at most {} are allowed",
+        found.n_matched, found.residual_arcsec, limits.max_offset_arcsec
+    );
+    let severity = match scatter {
+        Scatter::Surely => Severity::Error,
+        Scatter::Perhaps if limits.require_astrometry => Severity::Error,
+        Scatter::Perhaps | Scatter::AsNoise => Severity::Warning,
+    };
+    let finding = Finding::new(Code::AstrometryScatter, message)
+        .numbers(found.residual_arcsec, limits.max_offset_arcsec)
+        .help("check rotation, scale and distortion of the tile's WCS");
+    Finding { severity, ..finding }
 }
 
 /// That the astrometry cannot be told.
@@ -265,13 +357,20 @@ mod tests {
     use super::*;
 
     fn of(offset: Offset, scatter: f64, n_matched: usize, chance: f64) -> Astrometry {
-        let registration = Registration { n_matched, offset_arcsec: offset, scatter_arcsec: [scatter, 0.0], chance };
+        let registration = Registration {
+            n_matched,
+            offset_arcsec: offset,
+            scatter_arcsec: [scatter, 0.0],
+            residual_arcsec: 0.0,
+            centroid_arcsec: 0.0,
+            chance,
+        };
         Astrometry {
             n_detected: 10,
             n_in_catalog: 20,
             match_radius_arcsec: 5.0,
             registration: Some(registration),
-            beyond_deg: 0.0,
+            beyond_deg: Some(0.0),
         }
     }
 
@@ -281,9 +380,9 @@ mod tests {
 
     #[test]
     fn an_offset_passes_up_to_its_limit() {
-        assert_eq!(outcome(&of([0.0, 2.0], 0.1, 9, 0.0)), Outcome::Pass);
-        assert_eq!(outcome(&of([0.0, 2.001], 0.1, 9, 0.0)), Outcome::Fail);
-        let fails = of([0.0, 2.001], 0.1, 9, 0.0).findings(&Limits::default());
+        assert_eq!(outcome(&of([0.0, 2.0], 0.0, 9, 0.0)), Outcome::Pass);
+        assert_eq!(outcome(&of([0.0, 2.001], 0.0, 9, 0.0)), Outcome::Fail);
+        let fails = of([0.0, 2.001], 0.0, 9, 0.0).findings(&Limits::default());
         assert_eq!(
             (fails[0].code, fails[0].severity, fails[0].limit),
             (Code::AstrometryOffset, Severity::Error, Some(2.0))
@@ -291,16 +390,37 @@ mod tests {
     }
 
     #[test]
-    fn few_chance_and_uncertain_matches_cannot_tell() {
+    fn the_error_counts_against_the_limit_and_not_against_zero() {
+        // Errors of 1.2533 x 1.363 x scatter / 2, as four pairs have them.
+        let scatter_of = |error: f64| error * 2.0 / (1.2533 * 1.363);
+        let at = |offset: f64, error: f64| outcome(&of([0.0, offset], scatter_of(error), 4, 0.0));
+        assert_eq!((at(1.0, 0.999), at(1.0, 1.001)), (Outcome::Pass, Outcome::CannotTell));
+        assert_eq!((at(1.9, 0.2), at(2.1, 0.5)), (Outcome::CannotTell, Outcome::CannotTell));
+        assert_eq!((at(3.0, 0.33), at(3.0, 0.34)), (Outcome::Fail, Outcome::CannotTell));
+    }
+
+    #[test]
+    fn sources_that_scatter_never_pass_unseen() {
+        let with = |residual_arcsec: f64, centroid_arcsec: f64, n_matched: usize| {
+            let mut found = of([0.0, 0.1], 0.1, n_matched, 0.0);
+            found.registration = found.registration.map(|of| Registration { residual_arcsec, centroid_arcsec, ..of });
+            let finding = found.findings(&Limits::default()).first().map(|found| (found.code, found.severity));
+            (outcome(&found), finding)
+        };
+        let scatter = |severity| Some((Code::AstrometryScatter, severity));
+        assert_eq!(with(2.0, 0.0, 100), (Outcome::Pass, None));
+        // Three times the error of 0.7213 x 3 / sqrt(n).
+        assert_eq!(with(3.0, 0.0, 43), (Outcome::Fail, scatter(Severity::Error)));
+        assert_eq!(with(3.0, 0.0, 42), (Outcome::CannotTell, scatter(Severity::Warning)));
+        assert_eq!(with(2.1, 1.0, 100), (Outcome::Pass, scatter(Severity::Warning)));
+    }
+
+    #[test]
+    fn few_and_chance_matches_cannot_tell() {
         assert_eq!(outcome(&of([0.0, 1.0], 0.1, 3, 0.0)), Outcome::Pass);
         assert_eq!(outcome(&of([0.0, 1.0], 0.1, 2, 0.0)), Outcome::CannotTell);
         assert_eq!(outcome(&of([0.0, 1.0], 0.1, 3, 0.0009)), Outcome::Pass);
         assert_eq!(outcome(&of([0.0, 1.0], 0.1, 3, 0.0011)), Outcome::CannotTell);
-        // Errors of 1.2533 x scatter / 2.
-        assert_eq!(outcome(&of([0.0, 1.0], 3.1, 4, 0.0)), Outcome::Pass);
-        assert_eq!(outcome(&of([0.0, 1.0], 3.3, 4, 0.0)), Outcome::CannotTell);
-        assert_eq!(outcome(&of([0.0, 3.0], 1.5, 4, 0.0)), Outcome::Fail);
-        assert_eq!(outcome(&of([0.0, 3.0], 1.7, 4, 0.0)), Outcome::CannotTell);
         let none = Astrometry { registration: None, ..of([0.0, 0.0], 0.0, 0, 0.0) };
         assert_eq!(outcome(&none), Outcome::CannotTell);
     }
@@ -311,8 +431,10 @@ mod tests {
         assert_eq!(untold.findings(&Limits::default())[0].severity, Severity::Warning);
         let strict = Limits { require_astrometry: true, ..Limits::default() };
         assert_eq!(untold.findings(&strict)[0].severity, Severity::Error);
-        let beyond = Astrometry { beyond_deg: 0.2, ..of([0.0, 1.0], 0.1, 9, 0.0) };
+        let beyond = Astrometry { beyond_deg: Some(0.2), ..of([0.0, 1.0], 0.1, 9, 0.0) };
         assert_eq!(beyond.findings(&Limits::default())[0].code, Code::CatalogCoverage);
+        let empty = Astrometry { beyond_deg: None, ..of([0.0, 1.0], 0.1, 9, 0.0) };
+        assert!(empty.findings(&Limits::default())[0].message.contains("empty"));
     }
 
     #[test]

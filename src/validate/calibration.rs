@@ -18,6 +18,13 @@ pub struct Databases {
     pub registry: Option<PathBuf>,
 }
 
+impl Databases {
+    /// Where the registry is, or would be.
+    pub fn registry_path(&self) -> PathBuf {
+        self.registry.clone().unwrap_or_else(|| self.products.with_file_name("cal_registry.sqlite3"))
+    }
+}
+
 /// Days (MJD) from which and until which the tables of a set hold.
 type Window = (f64, f64);
 
@@ -27,8 +34,7 @@ type Window = (f64, f64);
 /// [`ErrorKind::Missing`] or [`ErrorKind::Damaged`] if a database cannot be read.
 pub fn check(databases: &Databases, report: &mut Report) -> Result<()> {
     let products = open(&databases.products)?;
-    let beside = databases.products.with_file_name("cal_registry.sqlite3");
-    let registry_path = databases.registry.clone().or_else(|| beside.exists().then_some(beside));
+    let registry_path = Some(databases.registry_path()).filter(|path| databases.registry.is_some() || path.exists());
     let registry = registry_path.as_deref().map(|path| open(path).map(|registry| (registry, path))).transpose()?;
     let mut sets: BTreeMap<String, Option<Window>> = BTreeMap::new();
     let damaged =

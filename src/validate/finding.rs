@@ -45,10 +45,13 @@ pub enum Code {
     UnitMixed,
     NoiseHigh,
     NoiseLow,
+    NoiseMixed,
+    NoiseZero,
     Frequency,
     FrequencySpread,
     Apart,
     AstrometryOffset,
+    AstrometryScatter,
     AstrometryUntold,
     CatalogCoverage,
     CalibrationUnknown,
@@ -77,7 +80,7 @@ pub struct Finding {
 }
 
 impl Code {
-    pub const ALL: [Self; 42] = [
+    pub const ALL: [Self; 45] = [
         Self::Missing,
         Self::Unreadable,
         Self::AllNan,
@@ -106,10 +109,13 @@ impl Code {
         Self::UnitMixed,
         Self::NoiseHigh,
         Self::NoiseLow,
+        Self::NoiseMixed,
+        Self::NoiseZero,
         Self::Frequency,
         Self::FrequencySpread,
         Self::Apart,
         Self::AstrometryOffset,
+        Self::AstrometryScatter,
         Self::AstrometryUntold,
         Self::CatalogCoverage,
         Self::CalibrationUnknown,
@@ -153,10 +159,13 @@ impl Code {
             Self::UnitMixed => "unit-mixed",
             Self::NoiseHigh => "noise-high",
             Self::NoiseLow => "noise-low",
+            Self::NoiseMixed => "noise-mixed",
+            Self::NoiseZero => "noise-zero",
             Self::Frequency => "frequency",
             Self::FrequencySpread => "frequency-spread",
             Self::Apart => "apart",
             Self::AstrometryOffset => "astrometry-offset",
+            Self::AstrometryScatter => "astrometry-scatter",
             Self::AstrometryUntold => "astrometry-untold",
             Self::CatalogCoverage => "catalog-coverage",
             Self::CalibrationUnknown => "calibration-unknown",
@@ -180,6 +189,8 @@ impl Code {
             | Self::PbFraction
             | Self::PbMin
             | Self::ProjectionMixed
+            | Self::NoiseZero
+            | Self::AstrometryScatter
             | Self::AstrometryUntold
             | Self::CalibrationUnknown => Severity::Warning,
             _ => Severity::Error,

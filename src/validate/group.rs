@@ -1,6 +1,8 @@
 //! Checks of tiles against each other: computed anew from what is known of each.
 //!
-//! What most tiles have is taken for right, the first of several; the others are named.
+//! What most tiles have is taken for right, the first of several; the others are named. Of numbers the one in the middle
+//! is. Of an even number of tiles that may be any between the middle two: a tile is named where it is off both, and
+//! where those two are off each other, as of two tiles, none is named and the set is.
 
 use super::facts::Sky;
 use super::finding::{Code, Finding};
@@ -8,6 +10,9 @@ use super::limits::Limits;
 use super::overlap;
 use super::registration::median;
 use super::tile::{Corrected, Measured};
+
+/// A value may be beyond its limit by this part, which decimal numbers are off by rounding.
+const SLACK: f64 = 1e-9;
 
 /// What was found: of single tiles, by index, and of all together.
 #[derive(Debug, Default)]
@@ -49,6 +54,28 @@ fn numbers(tiles: &Tiles, of: impl Fn(&Measured) -> Option<f64>) -> Vec<(usize, 
 
 fn middle(numbers: &[(usize, f64)]) -> f64 {
     median(numbers.iter().map(|(_, number)| *number).collect())
+}
+
+/// The two numbers in the middle, the same twice of an odd number; NaN of none.
+fn middles(numbers: &[(usize, f64)]) -> (f64, f64) {
+    let mut sorted: Vec<f64> = numbers.iter().map(|(_, number)| *number).collect();
+    sorted.sort_by(f64::total_cmp);
+    let at = |index: usize| sorted.get(index).copied().unwrap_or(f64::NAN);
+    (at(sorted.len().saturating_sub(1) / 2), at(sorted.len() / 2))
+}
+
+/// Whether a value is beyond its limit by more than rounding.
+fn is_above(value: f64, limit: f64) -> bool {
+    value - limit > SLACK * limit.abs()
+}
+
+fn is_below(value: f64, limit: f64) -> bool {
+    limit - value > SLACK * limit.abs()
+}
+
+/// The ends of what some agree on, as text: one number where they are one.
+fn between(low: f64, high: f64, text: impl Fn(f64) -> String) -> String {
+    if low == high { text(low) } else { format!("{} to {}", text(low), text(high)) }
 }
 
 fn check_grid(tiles: &Tiles, limits: &Limits, found: &mut Found) {
@@ -121,18 +148,27 @@ fn check_units(tiles: &Tiles, _: &Limits, found: &mut Found) {
 
 fn check_noise(tiles: &Tiles, limits: &Limits, found: &mut Found) {
     let noises = numbers(tiles, |tile| (tile.stats.plane.num_pixels > 0).then_some(tile.stats.plane.mad_sigma));
-    let usual = middle(&noises);
-    if noises.len() < 2 || usual <= 0.0 {
+    let (low, high) = middles(&noises);
+    if noises.len() < 2 || high <= 0.0 {
         return;
     }
+    let most = limits.max_noise_factor;
+    if is_below(low / high, 1.0 / most) {
+        let message = format!("half of the tiles have a noise of {low:.4e} or less, the others of {high:.4e} or more");
+        let help = "check their units, and whether some are blanked with zeros";
+        found.of_all.push(Finding::new(Code::NoiseMixed, message).numbers(low / high, 1.0 / most).help(help));
+    }
     for (index, noise) in noises {
-        let factor = noise / usual;
+        let factor = if noise > high { noise / high } else { noise / low };
         let times = if factor < 0.01 { format!("{factor:.2e}") } else { format!("{factor:.3}") };
-        let message = format!("its noise is {times} times the median of all tiles");
-        let most = limits.max_noise_factor;
-        if factor > most {
+        let message = if noise == 0.0 {
+            "its noise is 0, that of the other tiles is not".to_owned()
+        } else {
+            format!("its noise is {times} times the median of all tiles")
+        };
+        if noise > high && is_above(factor, most) {
             found.of_tiles.push((index, Finding::new(Code::NoiseHigh, message).numbers(factor, most)));
-        } else if factor < 1.0 / most {
+        } else if noise < low && is_below(factor, 1.0 / most) {
             let help = "check its unit, and whether it is blanked with zeros";
             found.of_tiles.push((index, Finding::new(Code::NoiseLow, message).numbers(factor, 1.0 / most).help(help)));
         }
@@ -152,13 +188,22 @@ fn check_synthesized_beams(tiles: &Tiles, limits: &Limits, found: &mut Found) {
             found.of_tiles.push((*index, Finding::new(Code::BeamMissing, message).help("set BMAJ, BMIN and BPA")));
         }
     }
-    let (major, minor) = (middle(&majors), middle(&minors));
+    let (major, minor) = (middles(&majors), middles(&minors));
+    // The part by which an axis is off the nearer of the middle two.
+    let off = |one: f64, (low, high): (f64, f64)| ((low - one) / low).max((one - high) / high).max(0.0);
+    let apart = ((major.1 - major.0) / major.1).max((minor.1 - minor.0) / minor.1);
+    let arcsec = |arcsec: f64| format!("{arcsec:.3}");
+    let usual = format!("{} x {}", between(major.0, major.1, arcsec), between(minor.0, minor.1, arcsec));
+    if is_above(apart, limits.beam_tolerance) {
+        let message = format!("the tiles' synthesized beams do not agree: their middle is {usual} arcsec");
+        let finding = Finding::new(Code::BeamMixed, message).numbers(apart, limits.beam_tolerance);
+        found.of_all.push(finding.help("blur the tiles to one beam"));
+    }
     for ((index, one), (_, other)) in majors.iter().zip(&minors) {
-        let off = ((one - major).abs() / major).max((other - minor).abs() / minor);
-        if off > limits.beam_tolerance {
-            let message = format!(
-                "its synthesized beam is {one:.3} x {other:.3} arcsec, the median of all tiles {major:.3} x {minor:.3}"
-            );
+        let off = off(*one, major).max(off(*other, minor));
+        if is_above(off, limits.beam_tolerance) {
+            let message =
+                format!("its synthesized beam is {one:.3} x {other:.3} arcsec, the median of all tiles {usual}");
             let finding = Finding::new(Code::BeamMixed, message).numbers(off, limits.beam_tolerance);
             found.of_tiles.push((*index, finding.help("blur the tiles to one beam, or leave this one out")));
         }
@@ -188,21 +233,31 @@ fn check_responses(tiles: &Tiles, limits: &Limits, found: &mut Found) {
     if least.len() < 2 {
         return;
     }
-    let (usual_least, usual_most) = (middle(&least), middle(&most));
-    for (index, value) in least {
-        let limit = limits.min_pb_min_factor * usual_least;
-        if value < limit {
-            let message =
-                format!("the smallest response of its primary beam is {value:.3e}, the median {usual_least:.3e}");
-            found.of_tiles.push((index, Finding::new(Code::PbMin, message).numbers(value, limit)));
-        }
+    let (low, high) = middles(&least);
+    let limit = limits.min_pb_min_factor * low;
+    if is_below(low, limits.min_pb_min_factor * high) {
+        let message = format!(
+            "the smallest response of the primary beams is {low:.3e} or less of half of the tiles, {high:.3e} or more of the others"
+        );
+        let finding = Finding::new(Code::PbMin, message).numbers(low, limits.min_pb_min_factor * high);
+        found.of_all.push(finding);
     }
-    for (index, value) in most {
-        let limit = limits.max_pb_max_factor * usual_most;
-        if value > limit {
-            let message = format!("the largest response of its primary beam is {value:.4}, the median {usual_most:.4}");
-            found.of_tiles.push((index, Finding::new(Code::PbMax, message).numbers(value, limit)));
-        }
+    for (index, value) in least.into_iter().filter(|(_, value)| is_below(*value, limit)) {
+        let message = format!("the smallest response of its primary beam is {value:.3e}, the median {low:.3e}");
+        found.of_tiles.push((index, Finding::new(Code::PbMin, message).numbers(value, limit)));
+    }
+    let (low, high) = middles(&most);
+    let limit = limits.max_pb_max_factor * high;
+    if is_above(high, limits.max_pb_max_factor * low) {
+        let message = format!(
+            "the largest response of the primary beams is {low:.4} or less of half of the tiles, {high:.4} or more of the others"
+        );
+        let finding = Finding::new(Code::PbMax, message).numbers(high, limits.max_pb_max_factor * low);
+        found.of_all.push(finding);
+    }
+    for (index, value) in most.into_iter().filter(|(_, value)| is_above(*value, limit)) {
+        let message = format!("the largest response of its primary beam is {value:.4}, the median {high:.4}");
+        found.of_tiles.push((index, Finding::new(Code::PbMax, message).numbers(value, limit)));
     }
 }
 
@@ -214,13 +269,13 @@ fn check_frequencies(tiles: &Tiles, limits: &Limits, found: &mut Found) {
     let (limit, usual) = (limits.max_frequency_spread_ghz, middle(&frequencies));
     let values = || frequencies.iter().map(|(_, ghz)| *ghz);
     let spread = values().fold(f64::NEG_INFINITY, f64::max) - values().fold(f64::INFINITY, f64::min);
-    if spread > limit {
+    if is_above(spread, limit) {
         let message = format!("the tiles' frequencies are {spread:.6} GHz apart, at most {limit} is allowed");
         found.of_all.push(Finding::new(Code::FrequencySpread, message).numbers(spread, limit));
     }
     for (index, ghz) in &frequencies {
         let off = (ghz - usual).abs();
-        if off > limit {
+        if is_above(off, limit) {
             let message = format!("its frequency is {ghz:.6} GHz, the median of all tiles {usual:.6}");
             found.of_tiles.push((*index, Finding::new(Code::Frequency, message).numbers(off, limit)));
         }

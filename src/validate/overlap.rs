@@ -1,12 +1,27 @@
 //! Which tiles have sky in common, by their four corners joined with great circles.
 
 use crate::catalog::cone::UnitVector;
+use crate::wcs::SkyLonLat;
 
 /// Corners further than this from the middle make a tile too wide for its outline to say anything, in degrees.
 pub const WIDEST_DEG: f64 = 60.0;
 
 /// The outline of a tile: its corners in order around it.
 pub type Outline = [UnitVector; 4];
+
+/// Places all over an outline, its corners and sides among them; a pole within is never far from one.
+pub fn places([one, two, three, four]: &Outline) -> impl Iterator<Item = SkyLonLat> {
+    const STEPS: u8 = 16;
+    let parts = || (0..=STEPS).map(|step| f64::from(step) / f64::from(STEPS));
+    let along = |from: &UnitVector, to: &UnitVector, part: f64| -> UnitVector {
+        std::array::from_fn(|axis| from[axis] + part * (to[axis] - from[axis]))
+    };
+    let vectors = parts().flat_map(move |up| {
+        let (left, right) = (along(one, four, up), along(two, three, up));
+        parts().map(move |across| along(&left, &right, across))
+    });
+    vectors.filter_map(|[x, y, z]| SkyLonLat::new(y.atan2(x).to_degrees(), z.atan2(x.hypot(y)).to_degrees()).ok())
+}
 
 /// Whether two outlines have sky in common: no side of either has the other beyond it.
 pub fn overlap(one: &Outline, other: &Outline) -> bool {
@@ -65,7 +80,7 @@ fn dot(one: &[f64; 3], other: &[f64; 3]) -> f64 {
 mod tests {
     use super::*;
     use crate::catalog::cone::unit_vector;
-    use crate::wcs::SkyLonLat;
+    use crate::catalog::{Basis, Footprint};
 
     /// A tile of two degrees around a place, its corners in either order.
     fn tile(ra: f64, dec: f64, is_turned: bool) -> Outline {
@@ -88,6 +103,19 @@ mod tests {
         // One inside the other, without a corner outside.
         let small = tile(50.0, 20.0, false).map(|[x, y, z]| [x, y, z]);
         assert!(overlap(&small, &small));
+    }
+
+    #[test]
+    fn places_reach_to_the_corners_and_no_further() {
+        let covers = |south: f64, north: f64| {
+            let footprint = Footprint { dec_deg: (south, north), ra_deg: None, basis: Basis::Meta };
+            footprint.places_beyond_deg(places(&tile(30.0, 0.0, false)))
+        };
+        assert_eq!(covers(-1.001, 1.001), 0.0);
+        assert!((covers(-0.9, 1.001) - 0.1).abs() < 1e-3);
+        let over_the_pole = [0.0, 90.0, 180.0, 270.0].map(|ra| unit_vector(SkyLonLat::new(ra, 89.0).unwrap()));
+        let footprint = Footprint { dec_deg: (80.0, 89.5), ra_deg: None, basis: Basis::Meta };
+        assert!((footprint.places_beyond_deg(places(&over_the_pole)) - 0.5).abs() < 1e-9);
     }
 
     #[test]

@@ -86,6 +86,11 @@ fn check_pixels(tile: &Measured, limits: &Limits, findings: &mut Vec<Finding>) {
         findings.push(Finding::new(Code::AllNan, "no pixel is a finite number").numbers(0.0, 1.0));
         return;
     }
+    if plane.mad_sigma == 0.0 {
+        let message = "its noise is 0: more than half of its pixels have one value";
+        let help = "blank with NaN what was not observed, not with zeros";
+        findings.push(Finding::new(Code::NoiseZero, message).value(0.0).help(help));
+    }
     let (range, least) = (plane.dynamic_range, limits.min_dynamic_range);
     if range < least {
         let message = format!("its dynamic range is {range:.3}, at least {least} is needed");

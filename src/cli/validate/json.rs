@@ -7,6 +7,39 @@ use crate::validate::tile::{AstrometryState, Corrected};
 use crate::validate::{Checked, Limits, Measured, Options, Report};
 use serde_json::{Value, json};
 
+/// What a tile that was measured has besides; null of any other.
+const MEMBERS: [&str; 29] = [
+    "content_hash",
+    "shape",
+    "unit",
+    "num_pixels",
+    "num_nan",
+    "rms_noise",
+    "mad_sigma",
+    "peak_flux",
+    "dynamic_range",
+    "ra_center_deg",
+    "dec_center_deg",
+    "cdelt_ra_deg",
+    "cdelt_dec_deg",
+    "projection",
+    "has_outline",
+    "frequency_ghz",
+    "bmaj_arcsec",
+    "bmin_arcsec",
+    "pb_path",
+    "pb_response_min",
+    "pb_response_max",
+    "pb_fraction_above_cut",
+    "pb_edge_to_centre",
+    "pb_corrected",
+    "pbcor_path",
+    "astrometry",
+    "post_validation",
+    "backend",
+    "cache",
+];
+
 /// All tiles and findings, with the limits they were held against.
 pub fn object(report: &Report, options: &Options, catalog: Option<&Catalog>) -> Value {
     let n_passed = report.tiles.iter().filter(|tile| tile.passes()).count();
@@ -27,8 +60,11 @@ pub fn object(report: &Report, options: &Options, catalog: Option<&Catalog>) -> 
 
 fn of_tile(tile: &Checked, limits: &Limits) -> Value {
     let mut object = json!({ "path": tile.path, "passed": tile.passes(), "findings": tile.findings });
-    if let (Some(measured), Value::Object(members)) = (&tile.measured, &mut object) {
-        members.extend(of_measured(measured, limits));
+    if let Value::Object(members) = &mut object {
+        match &tile.measured {
+            Some(measured) => members.extend(of_measured(measured, limits)),
+            None => members.extend(MEMBERS.map(|name| (name.to_owned(), Value::Null))),
+        }
     }
     object
 }
@@ -108,6 +144,8 @@ fn of_astrometry(state: &AstrometryState, limits: &Limits) -> Value {
         "offset_error_arcsec": found.map(|found| found.error_arcsec()),
         "mad_sigma_east_arcsec": found.map(|found| found.scatter_arcsec[0]),
         "mad_sigma_north_arcsec": found.map(|found| found.scatter_arcsec[1]),
+        "residual_arcsec": found.map(|found| found.residual_arcsec),
+        "centroid_error_arcsec": found.map(|found| found.centroid_arcsec),
         "chance": found.map(|found| found.chance),
         "beyond_catalog_deg": astrometry.beyond_deg,
     })

@@ -186,3 +186,47 @@ fn tiles_apart_from_the_others_are_named() {
     tiles[4].facts.sky = Sky::Placed { outline: None };
     assert_eq!(codes(&tiles), []);
 }
+
+#[test]
+fn of_two_tiles_neither_is_blamed() {
+    let pair = |change: fn(&mut Measured)| {
+        let mut tiles: Vec<Measured> = (0..2).map(tile).collect();
+        change(&mut tiles[1]);
+        codes(&tiles)
+    };
+    let of_set = |code| [(usize::MAX, code)];
+    assert_eq!(pair(|tile| tile.stats.plane.mad_sigma *= 12.0), of_set(Code::NoiseMixed));
+    assert_eq!(pair(|tile| tile.stats.plane.mad_sigma /= 100.0), of_set(Code::NoiseMixed));
+    assert_eq!(pair(|tile| tile.stats.plane.mad_sigma = 0.0), of_set(Code::NoiseMixed));
+    assert_eq!(pair(|tile| tile.stats.plane.mad_sigma *= 5.0), []);
+    assert_eq!(pair(|tile| tile.facts.beam_arcsec = Ok(Some((26.0, 10.0)))), of_set(Code::BeamMixed));
+    assert_eq!(pair(|tile| tile.facts.beam_arcsec = Ok(Some((25.0, 10.0)))), []);
+    let mut tiles: Vec<Measured> = (0..2).map(tile).collect();
+    tiles[0].stats.beam.as_mut().unwrap().stats.pb_response_min = 0.049;
+    tiles[1].stats.beam.as_mut().unwrap().stats.pb_response_max = 1.51;
+    assert_eq!(codes(&tiles), [(usize::MAX, Code::PbMin), (usize::MAX, Code::PbMax)]);
+}
+
+#[test]
+fn from_three_tiles_on_the_odd_one_is_named() {
+    let noises = |factors: &[f64]| {
+        let mut tiles: Vec<Measured> = (0..factors.len()).map(tile).collect();
+        tiles.iter_mut().zip(factors).for_each(|(tile, factor)| tile.stats.plane.mad_sigma *= factor);
+        codes(&tiles)
+    };
+    assert_eq!(noises(&[1.0, 1.0, 12.0]), [(2, Code::NoiseHigh)]);
+    assert_eq!(noises(&[12.0, 1.0, 12.0]), [(1, Code::NoiseLow)]);
+    assert_eq!(noises(&[1.0, 1.0, 1.0, 100.0]), [(3, Code::NoiseHigh)]);
+    assert_eq!(noises(&[0.0, 1.0, 1.0, 1.0]), [(0, Code::NoiseLow)]);
+    assert_eq!(noises(&[1.0, 12.0, 1.0, 12.0]), [(usize::MAX, Code::NoiseMixed)]);
+}
+
+#[test]
+fn a_decimal_value_at_its_limit_passes() {
+    let mut tiles: Vec<Measured> = (0..3).map(tile).collect();
+    tiles.iter_mut().zip([1.40, 1.43, 1.45]).for_each(|(tile, ghz)| tile.facts.frequency_ghz = Some(ghz));
+    assert!(1.45 - 1.40 > 0.05, "rounding makes it larger");
+    assert_eq!(codes(&tiles), []);
+    tiles[2].facts.beam_arcsec = Ok(Some((24.0, 8.0)));
+    assert_eq!(codes(&tiles), []);
+}

@@ -62,11 +62,11 @@ fn pixels_are_checked() {
     let blank =
         |value: f32| codes(move |tile| tile.stats.plane = stats::measure(Array2::from_elem((2, 2), value).view()));
     assert_eq!(blank(f32::NAN), [Code::AllNan]);
-    assert_eq!(blank(0.0), [Code::DynamicRange]);
+    assert_eq!(blank(0.0), [Code::NoiseZero, Code::DynamicRange]);
     assert_eq!(blank(f32::INFINITY), [Code::InfinitePixels, Code::AllNan]);
     let with_infinity = array![[10.0, f32::INFINITY], [0.0, 0.0]];
     let found = codes(|tile| tile.stats.plane = stats::measure(with_infinity.view()));
-    assert_eq!(found, [Code::InfinitePixels, Code::DynamicRange]);
+    assert_eq!(found, [Code::InfinitePixels, Code::NoiseZero, Code::DynamicRange]);
     let noise = tile().stats.plane.mad_sigma;
     let quiet = |most| codes_with(&Limits { max_noise: Some(most), ..Limits::default() }, |_| {});
     assert_eq!(quiet(noise), []);
