@@ -614,6 +614,9 @@ fn maps_of_an_older_mosaic_do_not_stay_beside_a_newer_one() {
     assert!(told(&output).contains("m_count.fits is not of this mosaic"), "{}", told(&output));
     let there = |map: &str| tiles.path(&format!("m_{map}.fits")).exists();
     assert_eq!(["weight", "noise", "exptime", "count"].map(there), [true, false, false, true]);
+    // A map that is a tile now stays.
+    tiles.json(&["m_weight.fits", "-o", "m.fits", "--sigma", "1", "--maps", "none", "--overwrite"]);
+    assert!(there("weight"));
 }
 
 #[test]

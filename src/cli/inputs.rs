@@ -198,7 +198,7 @@ mod tests {
         assert_eq!(names(&found(&[at("d/*.txt"), at("c[1].fits")]), dir.path()), ["d/notes.txt", "c[1].fits"]);
         assert_eq!(names(&found(&[format!("@{}", at("list"))]), dir.path()), ["c[1].fits"]);
         let mixed = found(&[at("d/*.fits"), at("d/b.fits"), format!("@{}", at("list")), at("d/e")]);
-        assert_eq!(mixed.is_named, [false, true, true, false]);
+        assert_eq!(mixed.is_named, [false, false, true, true, false, false]);
     }
 
     #[test]

@@ -53,7 +53,10 @@ pub fn build(
     }
     let files = keep_good(inputs, &mut rejected, |input| Files::find(cache, input, options))?;
     let template = options.template.as_deref().map(|path| Source::find(cache, path, 0)).transpose()?;
-    check_apart(&paths, inputs, &files, template.as_ref())?;
+    let taken = all_inputs(inputs, &files, template.as_ref());
+    for output in paths.all().filter(|path| path.exists()) {
+        taken.iter().try_for_each(|input| publish::ensure_apart(output, input, "an input"))?;
+    }
     let files = consistency::without_twins(files, &mut rejected);
 
     let key = record::key(&files, template.as_ref(), &rejected, options, &paths)?;
@@ -62,11 +65,13 @@ pub fn build(
         return Ok(known.report(rejected));
     }
     // What is left of a run that was ended while it gave its outputs their names.
-    let ours = kept.map_or_else(Vec::new, |known| known.still_there(cache, &paths));
+    let find_ours = || kept.as_ref().map_or_else(Vec::new, |known| known.still_there(cache, &paths));
+    let ours = find_ours();
     for path in paths.all().filter(|path| !ours.iter().any(|ours| ours == path)) {
         publish::ensure_free(path, options.overwrite)?;
     }
-    let earlier = outputs::Earlier::find(&paths, cache);
+    let is_input = |path: &Path| taken.iter().any(|input| publish::ensure_apart(path, input, "an input").is_err());
+    let earlier = outputs::Earlier::find(&paths, cache, is_input);
 
     let budget_bytes = options.memory_budget.map_or_else(budget::default_bytes, |size| size.0);
     let tiles = keep_good(files, &mut rejected, |files| Tile::open(cache, files, options))?;
@@ -114,14 +119,14 @@ pub fn build(
     interrupt::check()?;
     let n_tiles = placed.len();
     let pieces = work.counts.pieces();
+    if !options.overwrite {
+        for path in find_ours() {
+            std::fs::remove_file(&path).map_err(|cause| Error::io("replace what an ended run left", &path, cause))?;
+        }
+    }
     // Kept first, a run that is ended between two outputs finds its own again; it is held against what is there.
     record::keep(cache, &key, &Known::new(&paths, hashes, &value, n_tiles, &rejected[..], &warnings), &placed);
     cache.flush();
-    if !options.overwrite {
-        for path in &ours {
-            std::fs::remove_file(path).map_err(|cause| Error::io("replace what an ended run left", path, cause))?;
-        }
-    }
     publish::publish_all(staged, options.overwrite)?;
     warnings.extend(earlier.remove(cache));
     Ok(Report { record: value, unchanged: false, pieces, n_tiles, rejected, warnings })
@@ -178,17 +183,11 @@ impl Name for Measured {
     }
 }
 
-/// Refuses outputs that are inputs, also inputs that cannot be read.
-fn check_apart(paths: &Paths, inputs: &[PathBuf], files: &[Files], template: Option<&Source>) -> Result<()> {
+/// All files that the mosaic is made from, also inputs that cannot be read.
+fn all_inputs(inputs: &[PathBuf], files: &[Files], template: Option<&Source>) -> BTreeSet<PathBuf> {
     let of_tile = |files: &Files| [Some(files.image.clone()), files.response.clone(), files.noise.clone()];
-    let sources: Vec<Source> = files.iter().flat_map(of_tile).flatten().chain(template.cloned()).collect();
-    let all: BTreeSet<&Path> = inputs.iter().map(PathBuf::as_path).chain(sources.iter().map(Source::file)).collect();
-    for output in paths.all().filter(|path| path.exists()) {
-        for input in &all {
-            publish::ensure_apart(output, input, "an input")?;
-        }
-    }
-    Ok(())
+    let sources = files.iter().flat_map(of_tile).flatten().chain(template.cloned());
+    sources.map(|source| source.file().to_path_buf()).chain(inputs.iter().cloned()).collect()
 }
 
 /// The error of a mosaic without tiles, with what was wrong with the first of them.

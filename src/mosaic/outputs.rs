@@ -96,12 +96,13 @@ pub struct Earlier {
 }
 
 impl Earlier {
-    /// Finds them, before the JSON that tells of them is replaced.
-    pub fn find(paths: &Paths, cache: &Cache) -> Self {
+    /// Finds them, before the JSON that tells of them is replaced; inputs are left alone.
+    pub fn find(paths: &Paths, cache: &Cache, is_input: impl Fn(&Path) -> bool) -> Self {
         let all = Paths::of(&paths.image, &Map::ALL.into_iter().collect());
         let all = all.map_or_else(|_| Vec::new(), |all| all.maps);
         let is_written = |map: &Map| paths.maps.iter().any(|(written, _)| written == map);
-        let there = all.into_iter().filter(|(map, path)| !is_written(map) && path.exists()).map(|(_, path)| path);
+        let is_left = |(map, path): &(Map, PathBuf)| !is_written(map) && path.exists() && !is_input(path);
+        let there = all.into_iter().filter(is_left).map(|(_, path)| path);
         let mut earlier = Self { recorded: Vec::new(), others: Vec::new() };
         let record: serde_json::Value =
             std::fs::read(&paths.json).ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
