@@ -80,7 +80,7 @@ fn build(criterion: &mut Criterion) {
         overwrite: true,
     };
     let run = |method, cache: &Cache| {
-        mosaic::build(&tiles, &options(method), cache, &Progress::default()).expect("the tiles are good")
+        mosaic::build(&tiles, Vec::new(), &options(method), cache, &Progress::default()).expect("the tiles are good")
     };
     for (id, method) in [("bilinear", Method::Bilinear), ("lanczos3", Method::Lanczos3)] {
         group.bench_function(id, |bencher| bencher.iter(|| run(method, &Cache::off())));

@@ -598,3 +598,190 @@ fn outputs_tell_where_they_come_from() {
     let history = tiles.read("m_noise.fits").header.history().join("\n");
     assert!(history.contains("a.fits") && history.contains(&hash[..16]), "{history}");
 }
+
+/// A tile of noise at one place, and its header.
+fn write_tile(tiles: &Tiles, name: &str, seed: u64) -> Header {
+    let header = header("TAN", (50.0, 10.0), (20.0, 20.0), STEP);
+    tiles.write(name, &header, &noise((40, 40), seed));
+    header
+}
+
+fn told(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn n_tiles(report: &Value) -> usize {
+    report["tiles"].as_array().unwrap().len()
+}
+
+#[test]
+fn what_is_named_is_a_tile_whatever_it_looks_like() {
+    let tiles = Tiles::new();
+    let header = write_tile(&tiles, "a.fits", 1);
+    write_tile(&tiles, "b.fits", 2);
+    let before = std::fs::read(tiles.path("a.fits")).unwrap();
+    for options in [["a.fits", "b.fits", "-o", "a.fits", "--overwrite"], ["b.fits", "a.fits", "-o", "a.fits", "-v"]] {
+        let refused = tiles.mosaic(&options);
+        assert_eq!(refused.status.code(), Some(2));
+        assert!(told(&refused).contains("an input"), "{}", told(&refused));
+    }
+    assert_eq!(std::fs::read(tiles.path("a.fits")).unwrap(), before);
+    // An input that cannot be read is not replaced either.
+    std::fs::write(tiles.path("text.fits"), "no image").unwrap();
+    assert_eq!(tiles.mosaic(&["a.fits", "text.fits", "-o", "text.fits", "--overwrite"]).status.code(), Some(2));
+    tiles.write("a_rms.fits", &header, &noise((40, 40), 3).mapv(|pixel| 1.0 + pixel.abs()));
+    assert_eq!(n_tiles(&tiles.json(&["a.fits", "a_rms.fits", "-o", "m.fits"])), 2);
+}
+
+#[test]
+fn of_directories_companions_and_mosaics_are_left_out() {
+    let tiles = Tiles::new();
+    std::fs::create_dir(tiles.path("d")).unwrap();
+    let header = write_tile(&tiles, "d/a.fits", 1);
+    let ones = Array2::ones((40, 40));
+    for name in ["d/a_rms.fits", "d/a.noiseMap.fits", "d/gone.meanMap.fits", "d/beam.fits"] {
+        tiles.write(name, &header, &ones);
+    }
+    let first = tiles.mosaic(&["d", "--pb", "d/beam.fits", "-o", "d/m.fits"]);
+    assert_eq!(first.status.code(), Some(0), "{}", told(&first));
+    assert!(told(&first).contains("4 files left out"), "{}", told(&first));
+    assert_eq!(n_tiles(&serde_json::from_slice(&first.stdout).unwrap()), 1);
+    // Of this mosaic also maps that are not asked for now, and all of others.
+    let again = tiles.json(&["d", "--pb", "d/beam.fits", "-o", "d/m.fits", "--overwrite", "--maps", "weight"]);
+    assert_eq!(n_tiles(&again), 1);
+    assert_eq!(n_tiles(&tiles.json(&["d/*.fits", "--pb", "d/beam.fits", "-o", "other.fits"])), 1);
+}
+
+#[test]
+fn what_an_ended_run_left_is_its_own() {
+    let tiles = Tiles::new();
+    write_tile(&tiles, "a.fits", 1);
+    tiles.json(&["a.fits", "-o", "m.fits"]);
+    // The image is the last to get its name.
+    std::fs::remove_file(tiles.path("m.fits")).unwrap();
+    assert_eq!(tiles.json(&["a.fits", "-o", "m.fits"])["state"], "built");
+    assert_eq!(tiles.json(&["a.fits", "-o", "m.fits"])["state"], "unchanged");
+    std::fs::remove_file(tiles.path("m.fits")).unwrap();
+    std::fs::write(tiles.path("m_count.fits"), "mine").unwrap();
+    assert_eq!(tiles.mosaic(&["a.fits", "-o", "m.fits"]).status.code(), Some(2));
+    assert_eq!(std::fs::read(tiles.path("m_count.fits")).unwrap(), b"mine");
+}
+
+#[test]
+fn the_json_tells_of_inputs_that_are_not_there_now() {
+    let tiles = Tiles::new();
+    write_tile(&tiles, "a.fits", 1);
+    let rejected = || {
+        let beside: Value = serde_json::from_slice(&std::fs::read(tiles.path("m.json")).unwrap()).unwrap();
+        beside["rejected"].as_array().unwrap().iter().map(|one| one["path"].clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(tiles.mosaic(&["a.fits", "gone.fits", "-o", "m.fits"]).status.code(), Some(1));
+    assert_eq!(rejected(), ["gone.fits"]);
+    let other = ["a.fits", "lost.fits", "-o", "m.fits"];
+    assert_eq!(tiles.mosaic(&other).status.code(), Some(2), "the outputs are those of other inputs");
+    let done = tiles.mosaic(&[&other[..], &["--overwrite"]].concat());
+    let done: Value = serde_json::from_slice(&done.stdout).unwrap();
+    assert_eq!((rejected(), done["rejected"].as_array().unwrap().len()), (vec!["lost.fits".into()], 1));
+    // Without any tile the first reason is the error's.
+    let none = tiles.mosaic(&["gone.fits", "-o", "n.fits"]);
+    let error: Value = serde_json::from_slice(&none.stdout).unwrap();
+    assert_eq!((none.status.code(), error["error"]["file"].as_str()), (Some(2), Some("gone.fits")), "{error}");
+}
+
+#[test]
+fn maps_of_an_older_mosaic_do_not_stay_beside_a_newer_one() {
+    let tiles = Tiles::new();
+    write_tile(&tiles, "a.fits", 1);
+    tiles.json(&["a.fits", "-o", "m.fits"]);
+    std::fs::write(tiles.path("m_count.fits"), "mine").unwrap();
+    let output = tiles.mosaic(&["a.fits", "-o", "m.fits", "--sigma", "2", "--maps", "weight", "--overwrite"]);
+    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+    assert!(told(&output).contains("m_count.fits is not of this mosaic"), "{}", told(&output));
+    let there = |map: &str| tiles.path(&format!("m_{map}.fits")).exists();
+    assert_eq!(["weight", "noise", "exptime", "count"].map(there), [true, false, false, true]);
+    // A map that is a tile now stays.
+    tiles.json(&["m_weight.fits", "-o", "m.fits", "--sigma", "1", "--maps", "none", "--overwrite"]);
+    assert!(there("weight"));
+}
+
+#[test]
+fn the_same_image_in_other_files_is_there_once() {
+    let tiles = Tiles::new();
+    let header = write_tile(&tiles, "a.fits", 1);
+    tiles.write("a.fits.gz", &header, &tiles.pixels("a.fits"));
+    write_tile(&tiles, "epoch.fits", 2);
+    // The same pixels elsewhere are another tile.
+    let mut moved = header.clone();
+    moved.set("CRPIX1", 25.0, "").unwrap();
+    tiles.write("moved.fits", &moved, &tiles.pixels("a.fits"));
+    let output = tiles.mosaic(&["a.fits", "a.fits[0]", "a.fits.gz", "epoch.fits", "moved.fits", "-o", "m.fits"]);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let rejected: Vec<&str> =
+        report["rejected"].as_array().unwrap().iter().map(|one| one["path"].as_str().unwrap()).collect();
+    assert_eq!((rejected, n_tiles(&report)), (vec!["a.fits[0]", "a.fits.gz"], 3));
+}
+
+#[test]
+fn options_that_make_no_sense_are_refused_by_name() {
+    let tiles = Tiles::new();
+    write_tile(&tiles, "a.fits", 1);
+    let model = ["--pb-model", "airy", "--dish-diameter"];
+    for (options, word) in [
+        (vec!["--sigma", "-1"], "--sigma is -1"),
+        ([&model[..], &["-5"]].concat(), "--dish-diameter is -5"),
+        ([&model[..], &["5", "--frequency", "-1"]].concat(), "--frequency is -1"),
+        (vec!["--pb-cutoff", "-1"], "--pb-cutoff is -1"),
+        (vec!["--maps", "none,weight"], "none"),
+        (vec!["--pb", "gone.fits"], "file: gone.fits"),
+    ] {
+        let output = tiles.mosaic(&[&["a.fits", "-o", "m.fits"][..], &options].concat());
+        let told = told(&output);
+        assert_eq!(output.status.code(), Some(2), "{told}");
+        assert!(told.contains(word) && told.starts_with("error: ") && !told.contains("rejected"), "{word}: {told}");
+    }
+}
+
+#[test]
+fn a_template_may_be_a_text_of_cards() {
+    let tiles = Tiles::new();
+    let header = write_tile(&tiles, "a.fits", 1);
+    let cards = header.iter().map(|(_, card)| card.trim_end()).collect::<Vec<_>>().join("\n");
+    std::fs::write(tiles.path("grid.hdr"), format!("NAXIS   = 2\nNAXIS1  = 50\nNAXIS2  = 45\n{cards}\n")).unwrap();
+    let report = tiles.json(&["a.fits", "-o", "m.fits", "--template", "grid.hdr"]);
+    assert_eq!(report["shape"], serde_json::json!([45, 50]));
+    assert_eq!(tiles.pixels("m.fits").slice(s![..40, ..40]), tiles.pixels("a.fits"));
+}
+
+#[test]
+fn odd_primary_beams_and_empty_mosaics_are_told() {
+    let tiles = Tiles::new();
+    let mut header = write_tile(&tiles, "a.fits", 1);
+    let codes = |report: &Value| {
+        let all = report["warnings"].as_array().unwrap();
+        all.iter().map(|one| one["code"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    tiles.write("a.pb.fits", &header, &Array2::ones((40, 40)));
+    assert!(codes(&tiles.json(&["a.fits", "-o", "m.fits"])).is_empty());
+    header.set("CRPIX2", 22.0, "").unwrap();
+    tiles.write("a.pb.fits", &header, &Array2::ones((40, 40)));
+    assert_eq!(codes(&tiles.json(&["a.fits", "-o", "n.fits"])), ["beam-place"]);
+    tiles.write("a.pb.fits", &header, &Array2::zeros((40, 40)));
+    let empty = tiles.mosaic(&["a.fits", "-o", "o.fits", "--form", "uncorrected"]);
+    assert!(told(&empty).contains("no pixel of the mosaic has a value"), "{}", told(&empty));
+}
+
+#[test]
+fn of_two_unlike_beams_both_are_named() {
+    let tiles = Tiles::new();
+    for (name, bmaj) in [("c.fits", 0.01), ("d.fits", 0.02)] {
+        let mut header = write_tile(&tiles, name, (bmaj * 1e5) as u64);
+        for (key, value) in [("BMAJ", bmaj), ("BMIN", 0.01), ("BPA", 0.0)] {
+            header.set(key, value, "").unwrap();
+        }
+        let pixels = tiles.pixels(name);
+        tiles.write(name, &header, &pixels);
+    }
+    let told = told(&tiles.mosaic(&["c.fits", "d.fits", "-o", "m.fits"]));
+    assert!(told.contains("c.fits is 36.0000 x") && told.contains("d.fits 72.0000 x"), "{told}");
+    assert!(!told.contains("file:"), "{told}");
+}

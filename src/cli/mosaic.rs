@@ -9,9 +9,12 @@ use super::report;
 use crate::compute::coadd::{self, Weighting};
 use crate::compute::regrid;
 use crate::error::{Error, ErrorKind, Result};
+use crate::image;
 use crate::mosaic::postcheck::Limits;
 use crate::mosaic::{self, BeamSource, Map, NoiseSource, Report, primary_beam};
+use crate::tiles::companion;
 use clap::ValueEnum;
+use rayon::prelude::*;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -34,13 +37,14 @@ Examples:
   skycache-gpu mosaic a.fits b.fits -o sum.fits --template a.fits --weights rms --method bilinear")]
 pub struct Options {
     /// Images: FITS files, `file.fits[n]`, `file.fits[SCI,1]`, Zarr arrays, directories (searched to any depth for
-    /// both), quoted globs, @list.txt, or - for names on stdin
+    /// both), quoted globs, @list.txt, or - for names on stdin; of directories and globs, companions of tiles and mosaics are
+    /// left out
     #[arg(required = true, value_name = "TILE")]
     pub tiles: Vec<String>,
     /// The mosaic: .fits, .fit or .fts
     #[arg(short, long, value_name = "FILE")]
     pub output: PathBuf,
-    /// An image whose pixel grid to use [default: the grid that all tiles are on, else one that covers them]
+    /// An image, or a text file of header cards, whose pixel grid to use [default: the grid that all tiles are on, else one that covers them]
     #[arg(long, value_name = "IMAGE", conflicts_with = "scale")]
     pub template: Option<PathBuf>,
     /// Side of the pixels of a chosen grid, arcsec [default: that of the finest tile]
@@ -60,16 +64,16 @@ pub struct Options {
     #[arg(long, value_enum, value_name = "MODEL", requires = "dish_diameter")]
     pub pb_model: Option<PbModel>,
     /// Diameter of the dish of the model, m
-    #[arg(long, value_name = "M", requires = "pb_model")]
+    #[arg(long, value_name = "M", requires = "pb_model", allow_negative_numbers = true)]
     pub dish_diameter: Option<f64>,
-    /// Frequency of the model, Hz [default: the header's FREQ axis, else RESTFRQ]
-    #[arg(long, value_name = "HZ", requires = "pb_model")]
+    /// Frequency of the model, Hz [default: that of the plane by the header's FREQ axis, else RESTFRQ]
+    #[arg(long, value_name = "HZ", requires = "pb_model", allow_negative_numbers = true)]
     pub frequency: Option<f64>,
     /// Response below which a tile has no vote [default: 0; 0.1 with a model]
-    #[arg(long, value_name = "RESPONSE")]
+    #[arg(long, value_name = "RESPONSE", allow_negative_numbers = true)]
     pub pb_cutoff: Option<f32>,
     /// Part of the largest weight below which the mosaic is NaN
-    #[arg(long, value_name = "PART", default_value_t = mosaic::DEFAULT_WEIGHT_CUTOFF)]
+    #[arg(long, value_name = "PART", default_value_t = mosaic::DEFAULT_WEIGHT_CUTOFF, allow_negative_numbers = true)]
     pub weight_cutoff: f64,
     /// Whether the primary beam was divided out of the tiles: by name, X-image and X.image were not, all others were
     #[arg(long, value_enum, default_value = "auto", value_name = "FORM")]
@@ -79,7 +83,7 @@ pub struct Options {
     #[arg(long, value_enum, default_value = "auto", value_name = "FROM")]
     pub noise: NoiseFrom,
     /// The noise of all tiles, in their unit
-    #[arg(long, value_name = "SIGMA", conflicts_with = "noise")]
+    #[arg(long, value_name = "SIGMA", conflicts_with = "noise", allow_negative_numbers = true)]
     pub sigma: Option<f64>,
     /// The plane of images with more than two axes, counted from 0, the axis next to y first
     #[arg(long, value_name = "N", default_value_t = 0)]
@@ -178,11 +182,11 @@ pub enum MapChoice {
 pub fn run(options: &Options, common: &Common) -> Result<Exit> {
     let start = Instant::now();
     let library = options.library(common)?;
-    let mut found = inputs::find(&options.tiles, Wanted::Images)?;
+    let found = inputs::find(&options.tiles, Wanted::Images)?;
     if found.files.is_empty() && found.rejected.is_empty() {
         return Err(Error::new(ErrorKind::Missing, "the lists name no input file").help("name at least one tile"));
     }
-    let tiles = only_tiles(found.files, &library);
+    let tiles = only_tiles(found.files, &found.is_named, &library, common.quiet);
     let cache = common.cache()?;
     let progress = Arc::new(mosaic::Progress::default());
     let watched = Arc::clone(&progress);
@@ -193,11 +197,9 @@ pub fn run(options: &Options, common: &Common) -> Result<Exit> {
         wanted: watched.wanted.load(Relaxed),
         text: String::new(),
     });
-    let done = mosaic::build(&tiles, &library, &cache, &progress);
+    let done = mosaic::build(&tiles, found.rejected.clone(), &library, &cache, &progress);
     drop(display);
-    let mut done = done.inspect_err(|_| report::rejected(&found.rejected))?;
-    found.rejected.append(&mut done.rejected);
-    done.rejected = found.rejected;
+    let done = done.inspect_err(|_| report::rejected(&found.rejected))?;
     report::rejected(&done.rejected);
     for warning in &done.warnings {
         tracing::warn!(file = warning.tile, "{}", warning.text);
@@ -206,16 +208,26 @@ pub fn run(options: &Options, common: &Common) -> Result<Exit> {
     Ok(Exit::of_run(false, done.n_tiles, done.rejected.len()))
 }
 
-/// Without the companions and the outputs of earlier runs that a directory or a glob may name beside the tiles.
-fn only_tiles(files: Vec<PathBuf>, library: &mosaic::Options) -> Vec<PathBuf> {
-    let mut others: BTreeSet<PathBuf> = mosaic::outputs_of(library).into_iter().collect();
-    for file in &files {
-        others.extend(crate::tiles::companion::find(file));
-        others.extend(crate::tiles::companion::find_noise(file));
+/// Without what a directory or a glob may name beside the tiles: their companions, `--pb FILE`, the outputs of this mosaic
+/// and of others. What an argument names itself is always a tile.
+fn only_tiles(files: Vec<PathBuf>, is_named: &[bool], library: &mosaic::Options, is_quiet: bool) -> Vec<PathBuf> {
+    let mut others = mosaic::outputs_of(&library.output);
+    if let BeamSource::File(file) = &library.beams {
+        others.push(image::input_path(&file.to_string_lossy()).unwrap_or_else(|_| file.clone()));
     }
+    others.extend(files.iter().flat_map(|file| companion::all(file)));
     let whole = |path: &PathBuf| std::fs::canonicalize(path).unwrap_or_else(|_| path.clone());
     let others: BTreeSet<PathBuf> = others.iter().map(whole).collect();
-    files.into_iter().filter(|file| !others.contains(&whole(file))).collect()
+    let is_tile = |(file, is_named): (&PathBuf, &bool)| {
+        *is_named || !(companion::is_map(file) || others.contains(&whole(file)) || mosaic::is_mosaic(file))
+    };
+    let are_tiles: Vec<bool> = files.par_iter().zip(is_named).map(is_tile).collect();
+    let n_left_out = are_tiles.iter().filter(|is_tile| !**is_tile).count();
+    if n_left_out > 0 && !is_quiet {
+        let text = "left out of directories and patterns, as they are companions of tiles or outputs of mosaics";
+        report::notes(std::iter::once(format!("{n_left_out} files {text}")));
+    }
+    files.into_iter().zip(are_tiles).filter_map(|(file, is_tile)| is_tile.then_some(file)).collect()
 }
 
 impl Options {
@@ -231,6 +243,17 @@ impl Options {
         if let Some(sigma) = self.sigma.filter(|sigma| !(sigma.is_finite() && *sigma > 0.0)) {
             return Err(Error::new(ErrorKind::Parameter, format!("--sigma is {sigma}, expected more than 0"))
                 .help("give the noise in the unit of the tiles"));
+        }
+        let of_model = [("--dish-diameter", self.dish_diameter, "m"), ("--frequency", self.frequency, "Hz")];
+        for (name, value, unit) in of_model {
+            if let Some(value) = value.filter(|value| !(value.is_finite() && *value > 0.0)) {
+                return Err(Error::new(ErrorKind::Parameter, format!("{name} is {value}, expected more than 0"))
+                    .help(format!("give it in {unit}")));
+            }
+        }
+        if self.maps.len() > 1 && self.maps.contains(&MapChoice::None) {
+            return Err(Error::new(ErrorKind::Parameter, "--maps names both none and maps")
+                .help("give --maps none, or the maps alone"));
         }
         let model_cutoff = if self.pb_model.is_some() { mosaic::DEFAULT_MODEL_CUTOFF } else { 0.0 };
         Ok(mosaic::Options {

@@ -6,6 +6,7 @@
 pub mod beam;
 mod cfitsio;
 pub mod fits;
+pub mod frequency;
 pub mod header;
 pub mod publish;
 pub mod zarr;

@@ -7,7 +7,7 @@ use super::pieces::{Loaded, PIECE_PX, Placed, Placement, overlap, squares};
 use super::postcheck;
 use super::record::{self, Known};
 use super::source::Source;
-use super::tile::{Files, Measured, Response, Tile};
+use super::tile::{BeamSource, Files, Measured, Response, Tile};
 use super::{Map, Options, Pieces, Progress, Report, Warning, consistency};
 use crate::cache::Cache;
 use crate::compute::coadd::{Layer, Maps, Noise, Sums};
@@ -16,10 +16,12 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::image::{beam, publish};
 use crate::interrupt;
 use crate::ps1::{Rejected, budget};
+use crate::regrid;
 use crate::units::ByteSize;
 use crate::wcs::{Conversion, Wcs};
 use ndarray::{Array2, s};
 use rayon::prelude::*;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -34,33 +36,58 @@ const TILES_PART: u64 = 4;
 const MANY_PX: u128 = 100_000_000;
 const MANY_TIMES: u128 = 1000;
 
-/// Adds tiles; what is wrong with one is in the report, and the others are added.
+/// Adds tiles; what is wrong with one is in the report, and the others are added. `rejected` are inputs that could not even
+/// be found: they are told with the others.
 ///
 /// # Errors
 /// If no tile can be added, units or beams differ and may not, the template cannot be used, an output is there
 /// already or cannot be written, or a signal comes.
-pub fn build(inputs: &[PathBuf], options: &Options, cache: &Cache, progress: &Progress) -> Result<Report> {
+pub fn build(
+    inputs: &[PathBuf],
+    mut rejected: Vec<Rejected>,
+    options: &Options,
+    cache: &Cache,
+    progress: &Progress,
+) -> Result<Report> {
     let paths = Paths::of(&options.output, &options.maps)?;
-    let mut rejected = Vec::new();
+    if let BeamSource::File(file) = &options.beams {
+        let named = |error: Error| error.file(file);
+        let (source, of_beam) = Source::of_companion(cache, file, options.plane).map_err(named)?;
+        source.check_plane(of_beam.n_planes).map_err(named)?;
+    }
     let files = keep_good(inputs, &mut rejected, |input| Files::find(cache, input, options))?;
-    let files = consistency::without_twins(files, &mut rejected);
     let template = options.template.as_deref().map(|path| Source::find(cache, path, 0)).transpose()?;
-    check_apart(&paths, &files, template.as_ref())?;
+    let taken = all_inputs(inputs, &files, template.as_ref());
+    for output in paths.all().filter(|path| path.exists()) {
+        taken.iter().try_for_each(|input| publish::ensure_apart(output, input, "an input"))?;
+    }
+    let files = consistency::without_twins(files, &mut rejected);
 
-    let key = record::key(&files, template.as_ref(), options, &paths)?;
-    if let Some(known) = record::find(cache, &key, &paths) {
+    let key = record::key(&files, template.as_ref(), &rejected, options, &paths)?;
+    let kept = record::get(cache, &key);
+    if let Some(known) = kept.as_ref().filter(|known| known.is_whole(cache, &paths)) {
         return Ok(known.report(rejected));
     }
-    paths.ensure_free(options.overwrite)?;
+    // What is left of a run that was ended while it gave its outputs their names.
+    let find_ours = || kept.as_ref().map_or_else(Vec::new, |known| known.still_there(cache, &paths));
+    let ours = find_ours();
+    for path in paths.all().filter(|path| !ours.iter().any(|ours| ours == path)) {
+        publish::ensure_free(path, options.overwrite)?;
+    }
+    let is_input = |path: &Path| taken.iter().any(|input| publish::ensure_apart(path, input, "an input").is_err());
+    let earlier = outputs::Earlier::find(&paths, cache, is_input);
 
     let budget_bytes = options.memory_budget.map_or_else(budget::default_bytes, |size| size.0);
     let tiles = keep_good(files, &mut rejected, |files| Tile::open(cache, files, options))?;
+    let tiles = consistency::without_equals(tiles, cache, &mut rejected)?;
     let tiles = consistency::with_beams(tiles, &mut rejected);
+    let misplaced = consistency::misplaced_beams(&tiles, options, cache);
     let measured = measure(tiles, options, cache, budget_bytes, &mut rejected)?;
     let mut warnings = consistency::check(&measured, options)?;
+    warnings.extend(misplaced);
     let grid = match &template {
         Some(template) => {
-            let of_template = template.describe(cache)?;
+            let of_template = regrid::Grid::of(&template.name)?;
             Grid::of_template(&of_template.header, of_template.shape).map_err(|error| error.file(&template.name))?
         }
         None => {
@@ -82,6 +109,10 @@ pub fn build(inputs: &[PathBuf], options: &Options, cache: &Cache, progress: &Pr
     work.add_all(&mut held)?;
     let least_weight = held.cut(options.weight_cutoff);
     let check = postcheck::check_rows(&held, &options.limits)?;
+    if check.num_pixels == 0 {
+        let text = "no pixel of the mosaic has a value: no tile has a vote anywhere on the grid".into();
+        warnings.push(Warning { code: "empty".into(), tile: None, text });
+    }
 
     let made = record::Made { options, grid: &grid, placed: &placed, held: &held, least_weight, check: &check };
     let images = outputs::stage_images(&paths, &held, grid.shape(), |map| made.header(map))?;
@@ -92,11 +123,18 @@ pub fn build(inputs: &[PathBuf], options: &Options, cache: &Cache, progress: &Pr
     staged.insert(staged.len() - 1, json);
     hashes.insert(hashes.len() - 1, hash);
     interrupt::check()?;
-    publish::publish_all(staged, options.overwrite)?;
     let n_tiles = placed.len();
     let pieces = work.counts.pieces();
-    let known = Known::new(&paths, hashes, &value, n_tiles, &rejected[..], &warnings);
-    record::keep(cache, &key, &known, &placed);
+    if !options.overwrite {
+        for path in find_ours() {
+            std::fs::remove_file(&path).map_err(|cause| Error::io("replace what an ended run left", &path, cause))?;
+        }
+    }
+    // Kept first, a run that is ended between two outputs finds its own again; it is held against what is there.
+    record::keep(cache, &key, &Known::new(&paths, hashes, &value, n_tiles, &rejected[..], &warnings), &placed);
+    cache.flush();
+    publish::publish_all(staged, options.overwrite)?;
+    warnings.extend(earlier.remove(cache));
     Ok(Report { record: value, unchanged: false, pieces, n_tiles, rejected, warnings })
 }
 
@@ -151,16 +189,11 @@ impl Name for Measured {
     }
 }
 
-/// Refuses outputs that are inputs.
-fn check_apart(paths: &Paths, files: &[Files], template: Option<&Source>) -> Result<()> {
+/// All files that the mosaic is made from, also inputs that cannot be read.
+fn all_inputs(inputs: &[PathBuf], files: &[Files], template: Option<&Source>) -> BTreeSet<PathBuf> {
     let of_tile = |files: &Files| [Some(files.image.clone()), files.response.clone(), files.noise.clone()];
-    let inputs: Vec<Source> = files.iter().flat_map(of_tile).flatten().chain(template.cloned()).collect();
-    for output in paths.all().filter(|path| path.exists()) {
-        for input in &inputs {
-            publish::ensure_apart(output, input.file(), "an input")?;
-        }
-    }
-    Ok(())
+    let sources = files.iter().flat_map(of_tile).flatten().chain(template.cloned());
+    sources.map(|source| source.file().to_path_buf()).chain(inputs.iter().cloned()).collect()
 }
 
 /// The error of a mosaic without tiles, with what was wrong with the first of them.

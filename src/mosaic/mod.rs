@@ -47,7 +47,7 @@ use crate::units::ByteSize;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 
 /// Part of the largest weight below which the mosaic has no value.
@@ -66,7 +66,7 @@ pub struct Options {
     pub maps: BTreeSet<Map>,
     pub weighting: Weighting,
     pub method: Method,
-    /// An image whose grid to use.
+    /// An image whose grid to use, or a text file of header cards.
     pub template: Option<PathBuf>,
     /// Side of the pixels of a chosen grid, arcsec.
     pub scale_arcsec: Option<f64>,
@@ -105,11 +105,19 @@ pub struct Report {
     pub warnings: Vec<Warning>,
 }
 
-/// The files that these options write.
-pub fn outputs_of(options: &Options) -> Vec<PathBuf> {
-    outputs::Paths::of(&options.output, &options.maps)
+/// Every file that a mosaic of this name may have, whichever maps were asked for.
+pub fn outputs_of(output: &Path) -> Vec<PathBuf> {
+    outputs::Paths::of(output, &Map::ALL.into_iter().collect())
         .map(|paths| paths.all().map(PathBuf::from).collect())
         .unwrap_or_default()
+}
+
+/// Whether an image is a mosaic, or a map of one, that this program made; what cannot be read is none.
+pub fn is_mosaic(image: &Path) -> bool {
+    let Some(Ok(header)) = image.to_str().map(crate::image::read_header) else { return false };
+    let program = header.text("PROGRAM").ok().flatten().unwrap_or_default();
+    let has = |key: &str| header.value(key).ok().flatten().is_some();
+    program.starts_with(env!("CARGO_PKG_NAME")) && has("NCOMBINE") && has("WTCUT")
 }
 
 /// Something odd.

@@ -1,10 +1,11 @@
 //! What is written: the image, the maps beside it, and a JSON that says how they came about.
 
+use super::Warning;
 use super::held::{Held, Plane, has_value};
-use crate::cache::ContentHash;
+use crate::cache::{Cache, ContentHash};
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::fits::RowWriter;
-use crate::image::publish::{self, Staged};
+use crate::image::publish::Staged;
 use crate::image::{Format, Header};
 use rayon::prelude::*;
 use std::collections::BTreeSet;
@@ -85,14 +86,58 @@ impl Paths {
     pub fn all(&self) -> impl Iterator<Item = &Path> {
         self.maps.iter().map(|(_, path)| path.as_path()).chain([self.json.as_path(), self.image.as_path()])
     }
+}
 
-    /// Refuses outputs that are there already.
-    ///
-    /// # Errors
-    /// As [`publish::ensure_free`].
-    pub fn ensure_free(&self, overwrite: bool) -> Result<()> {
-        self.all().try_for_each(|path| publish::ensure_free(path, overwrite))
+/// Maps beside the image that this run does not write: they are of another mosaic.
+pub struct Earlier {
+    /// Those that the JSON of that mosaic names, with the content that it gives them.
+    recorded: Vec<(PathBuf, String)>,
+    others: Vec<PathBuf>,
+}
+
+impl Earlier {
+    /// Finds them, before the JSON that tells of them is replaced; inputs are left alone.
+    pub fn find(paths: &Paths, cache: &Cache, is_input: impl Fn(&Path) -> bool) -> Self {
+        let all = Paths::of(&paths.image, &Map::ALL.into_iter().collect());
+        let all = all.map_or_else(|_| Vec::new(), |all| all.maps);
+        let is_written = |map: &Map| paths.maps.iter().any(|(written, _)| written == map);
+        let is_left = |(map, path): &(Map, PathBuf)| !is_written(map) && path.exists() && !is_input(path);
+        let there = all.into_iter().filter(is_left).map(|(_, path)| path);
+        let mut earlier = Self { recorded: Vec::new(), others: Vec::new() };
+        let record: serde_json::Value =
+            std::fs::read(&paths.json).ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
+        let is_ours = record["program"].as_str().is_some_and(|name| name.starts_with(env!("CARGO_PKG_NAME")));
+        let outputs = record["outputs"].as_array().filter(|_| is_ours);
+        for path in there {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let recorded = outputs.into_iter().flatten().find(|output| output["path"] == *name);
+            match recorded.and_then(|output| output["content_hash"].as_str()) {
+                Some(hash) if has_content(cache, &path, hash) => earlier.recorded.push((path, hash.to_owned())),
+                _ => earlier.others.push(path),
+            }
+        }
+        earlier
     }
+
+    /// Removes what the other mosaic wrote and nobody has changed, and says what is left.
+    pub fn remove(self, cache: &Cache) -> Vec<Warning> {
+        let mut left = self.others;
+        for (path, hash) in self.recorded {
+            if !has_content(cache, &path, &hash) || std::fs::remove_file(&path).is_err() {
+                left.push(path);
+            }
+        }
+        let warning = |path: PathBuf| Warning {
+            code: "other-map".into(),
+            tile: None,
+            text: format!("{} is not of this mosaic: remove it, or write it with --maps", path.display()),
+        };
+        left.into_iter().map(warning).collect()
+    }
+}
+
+fn has_content(cache: &Cache, path: &Path, hash: &str) -> bool {
+    cache.content(path).is_ok_and(|content| content.hash.to_string() == hash)
 }
 
 /// Writes the image and its maps, each on a thread of its own, and says what is in them.

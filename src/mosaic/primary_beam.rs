@@ -5,11 +5,11 @@
 //! - [`Shape::Gaussian`]: B = exp(-4 ln 2 (theta / FWHM)^2), whose FWHM is that of the Airy pattern, 1.028994 lambda / D.
 //!
 //! Where a dish points and at which frequency is asked of the header: OBSRA and OBSDEC where both are there, else CRVAL,
-//! which is where interferometers' images point; the frequency of a FREQ axis, else RESTFRQ or RESTFREQ.
+//! which is where interferometers' images point; the frequency is [`frequency::frequency_hz`] of the plane.
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::image::Header;
-use crate::wcs::{SkyLonLat, Wcs};
+use crate::image::{Header, frequency};
+use crate::wcs::{self, Conversion, SkyLonLat, Wcs};
 use serde::{Deserialize, Serialize};
 
 const LIGHT_M_PER_S: f64 = 299_792_458.0;
@@ -36,15 +36,22 @@ pub struct PrimaryBeam {
 }
 
 impl PrimaryBeam {
-    /// The beam of an image, where the header tells what is not given.
+    /// The beam of a plane of an image, where the header tells what is not given.
     ///
     /// # Errors
     /// [`ErrorKind::Parameter`] for a dish or frequency that is not above zero; [`ErrorKind::Header`] where the header
     /// says nothing of the frequency.
-    pub fn of_header(shape: Shape, dish_m: f64, frequency_hz: Option<f64>, header: &Header, wcs: &Wcs) -> Result<Self> {
+    pub fn of_header(
+        shape: Shape,
+        dish_m: f64,
+        frequency_hz: Option<f64>,
+        header: &Header,
+        wcs: &Wcs,
+        plane: usize,
+    ) -> Result<Self> {
         let frequency_hz = match frequency_hz {
             Some(given) => given,
-            None => frequency_of(header)?.ok_or_else(|| {
+            None => frequency::frequency_hz(header, plane).ok_or_else(|| {
                 Error::new(ErrorKind::Header, "the header says nothing of the frequency: no FREQ axis and no RESTFRQ")
                     .help("give --frequency, in Hz")
             })?,
@@ -129,31 +136,12 @@ pub fn bessel_j1(x: f64) -> f64 {
     x.signum() * (2.0 / (std::f64::consts::PI * size)).sqrt() * (even * cos - odd * sin)
 }
 
-/// The frequency of an image, Hz.
-fn frequency_of(header: &Header) -> Result<Option<f64>> {
-    for axis in 1..=9 {
-        let kind = header.text(&format!("CTYPE{axis}")).ok().flatten().unwrap_or_default();
-        if kind.trim().to_ascii_uppercase().starts_with("FREQ") {
-            let unit = header.text(&format!("CUNIT{axis}")).ok().flatten().unwrap_or_default();
-            let factor = match unit.trim().to_ascii_lowercase().as_str() {
-                "ghz" => 1e9,
-                "mhz" => 1e6,
-                "khz" => 1e3,
-                _ => 1.0,
-            };
-            let Some(at_reference) = header.f64(&format!("CRVAL{axis}"))? else { continue };
-            return Ok(Some(at_reference * factor));
-        }
-    }
-    Ok(match header.f64("RESTFRQ")? {
-        Some(frequency) => Some(frequency),
-        None => header.f64("RESTFREQ")?,
-    })
-}
-
+/// OBSRA and OBSDEC are right ascension and declination whatever the tile's own coordinates are.
 fn pointing_of(header: &Header, wcs: &Wcs) -> Result<SkyLonLat> {
     match (header.f64("OBSRA")?, header.f64("OBSDEC")?) {
-        (Some(ra), Some(dec)) => SkyLonLat::new(ra, dec),
+        (Some(ra), Some(dec)) => {
+            Ok(Conversion::new(&wcs::equatorial_frame(header)?, wcs.frame())?.apply(SkyLonLat::new(ra, dec)?))
+        }
         _ => Ok(wcs.reference()),
     }
 }
@@ -216,7 +204,7 @@ mod tests {
         }
         header.set("CUNIT3", "GHz", "").unwrap();
         let wcs = Wcs::from_header(&header).unwrap();
-        let beam = |header: &Header, frequency| PrimaryBeam::of_header(Shape::Airy, 12.0, frequency, header, &wcs);
+        let beam = |header: &Header, frequency| PrimaryBeam::of_header(Shape::Airy, 12.0, frequency, header, &wcs, 0);
         let found = beam(&header, None).unwrap();
         assert_eq!((found.frequency_hz, found.pointing), (0.9e9, SkyLonLat::new(150.0, -30.0).unwrap()));
         header.set("OBSRA", 151.0, "").unwrap();
@@ -227,5 +215,23 @@ mod tests {
         header.set("RESTFRQ", 1.42e9, "").unwrap();
         assert_eq!(beam(&header, None).unwrap().frequency_hz, 1.42e9);
         assert_eq!(beam(&header, Some(-1.0)).unwrap_err().kind(), ErrorKind::Parameter);
+    }
+    #[test]
+    fn a_dish_points_in_right_ascension_whatever_the_frame_of_the_tile() {
+        let mut header = Header::new();
+        for (axis, ctype, value) in [(1, "GLON-TAN", 120.0), (2, "GLAT-TAN", 0.0)] {
+            header.set(&format!("CTYPE{axis}"), ctype, "").unwrap();
+            header.set(&format!("CRVAL{axis}"), value, "").unwrap();
+            header.set(&format!("CRPIX{axis}"), 1.0, "").unwrap();
+            header.set(&format!("CDELT{axis}"), 0.001, "").unwrap();
+        }
+        // The galactic centre: RA 17 45 37.224, Dec -28 56 10.23.
+        header.set("OBSRA", 266.405_1, "").unwrap();
+        header.set("OBSDEC", -28.936_175, "").unwrap();
+        let wcs = Wcs::from_header(&header).unwrap();
+        let pointing = pointing_of(&header, &wcs).unwrap();
+        assert!(pointing.separation_deg(SkyLonLat::new(0.0, 0.0).unwrap()) < 1e-4, "{pointing:?}");
+        header.set("RADESYS", "FK4", "").unwrap();
+        assert!(pointing_of(&header, &wcs).unwrap().separation_deg(pointing) > 0.5);
     }
 }

@@ -16,7 +16,7 @@ use crate::image::fits::PROGRAM;
 use crate::ps1::Rejected;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Raise the version when the same files and options give other outputs.
@@ -36,13 +36,20 @@ pub struct Known {
     warnings: Vec<Warning>,
 }
 
-/// The key of a mosaic: the contents of all files, the names that it tells, the options, and where it goes.
+/// The key of a mosaic: the contents of all files, the names that it tells, the inputs that are no files, the options, and
+/// where it goes.
 ///
 /// The last is no matter of its content; but what lies in one place says nothing of another.
 ///
 /// # Errors
 /// If the output has no place.
-pub fn key(files: &[Files], template: Option<&Source>, options: &Options, paths: &Paths) -> Result<Key> {
+pub fn key(
+    files: &[Files],
+    template: Option<&Source>,
+    rejected: &[Rejected],
+    options: &Options,
+    paths: &Paths,
+) -> Result<Key> {
     let mut key = KeyBuilder::new(MOSAIC).text("program", PROGRAM).count("tiles", files.len() as u64);
     for tile in files {
         key = tile.image.add_to(key.text("name", &tile.image.short_name()));
@@ -56,20 +63,19 @@ pub fn key(files: &[Files], template: Option<&Source>, options: &Options, paths:
     if let Some(template) = template {
         key = template.add_to(key.text("template", &template.short_name()));
     }
+    key = key.count("rejected", rejected.len() as u64);
+    for Rejected { name, reason, .. } in rejected {
+        key = key.text("rejected", name).text("reason", reason);
+    }
     let output = std::path::absolute(&paths.image)
         .map_err(|cause| Error::io("find the output's directory", &paths.image, cause))?;
     let choices = choices(options);
     Ok(key.text("options", &choices.to_string()).text("output", &output.to_string_lossy()).finish())
 }
 
-/// The mosaic of a key, if its outputs lie where they were written and are what was written.
-pub fn find(cache: &Cache, key: &Key, paths: &Paths) -> Option<Known> {
-    let known: Known = cache.get(Kind::Regrid, key).value?;
-    let is_still = |(path, hash): (&Path, &[u8; 32])| {
-        path.exists() && cache.content(path).is_ok_and(|content| content.hash.as_bytes() == hash)
-    };
-    let are_all = known.outputs.len() == paths.all().count() && paths.all().zip(&known.outputs).all(is_still);
-    are_all.then_some(known)
+/// The mosaic of a key, whether its outputs are still there or not.
+pub fn get(cache: &Cache, key: &Key) -> Option<Known> {
+    cache.get(Kind::Regrid, key).value
 }
 
 /// Keeps what was made.
@@ -100,10 +106,24 @@ impl Known {
         }
     }
 
+    /// Those outputs that lie where they were written and are what was written.
+    pub fn still_there(&self, cache: &Cache, paths: &Paths) -> Vec<PathBuf> {
+        let is_still = |(path, hash): &(&Path, &[u8; 32])| {
+            path.exists() && cache.content(path).is_ok_and(|content| content.hash.as_bytes() == *hash)
+        };
+        paths.all().zip(&self.outputs).filter(is_still).map(|(path, _)| path.to_path_buf()).collect()
+    }
+
+    /// Whether all of them do.
+    pub fn is_whole(&self, cache: &Cache, paths: &Paths) -> bool {
+        self.still_there(cache, paths).len() == paths.all().count()
+    }
+
     /// The report of a mosaic that is there; `rejected` are the inputs that cannot even be read now.
-    pub fn report(self, mut rejected: Vec<Rejected>) -> Report {
-        for (name, reason, help) in self.rejected {
-            if !rejected.iter().any(|now| now.name == name) {
+    pub fn report(&self, mut rejected: Vec<Rejected>) -> Report {
+        for (name, reason, help) in &self.rejected {
+            if !rejected.iter().any(|now| now.name == *name) {
+                let (name, reason, help) = (name.clone(), reason.clone(), help.clone());
                 rejected.push(Rejected { name, reason, file: None, help });
             }
         }
@@ -113,7 +133,7 @@ impl Known {
             pieces: Pieces::default(),
             n_tiles: self.n_tiles,
             rejected,
-            warnings: self.warnings,
+            warnings: self.warnings.clone(),
         }
     }
 }

@@ -12,6 +12,12 @@ use std::time::Instant;
 /// What an image is, but for its pixels.
 const DESCRIPTION: Operation = Operation { name: "header and shape of an image", version: 1 };
 
+/// The hash of a plane's pixels.
+const PIXELS: Operation = Operation { name: "pixels of a plane in strips", version: 1 };
+
+/// Rows that are hashed at once.
+const ROWS_AT_ONCE: usize = 256;
+
 /// One plane of an image.
 #[derive(Clone, Debug)]
 pub struct Source {
@@ -113,6 +119,26 @@ impl Source {
         Err(Error::new(ErrorKind::Io, "the image changes while it is read")
             .file(&self.file)
             .help("run again when it is written"))
+    }
+
+    /// The hash of all pixels, from the cache where the content is known; the image has `n_rows`.
+    ///
+    /// # Errors
+    /// If the image cannot be read.
+    pub fn pixel_hash(&self, cache: &Cache, n_rows: usize) -> Result<ContentHash> {
+        let started = Instant::now();
+        let key = self.add_to(KeyBuilder::new(PIXELS)).finish();
+        if let Some(parts) = cache.get::<Vec<u8>>(Kind::Stats, &key).value {
+            return Ok(ContentHash::of_bytes(&parts));
+        }
+        let mut parts = Vec::new();
+        for start in (0..n_rows).step_by(ROWS_AT_ONCE) {
+            let rows = self.rows(start..n_rows.min(start + ROWS_AT_ONCE))?;
+            parts.extend_from_slice(ContentHash::of_pixels(rows.view()).as_bytes());
+        }
+        let parts = ContentHash::of_bytes(&parts).as_bytes().to_vec();
+        self.keep(cache, &key, &parts, started);
+        Ok(ContentHash::of_bytes(&parts))
     }
 
     /// Keeps what was found in the file.

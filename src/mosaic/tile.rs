@@ -160,7 +160,7 @@ impl Tile {
         let response = match (&files.response, &options.beams) {
             (Some(source), _) => Response::Map(source.clone()),
             (None, BeamSource::Model { shape, dish_m, frequency_hz }) => {
-                Response::Model(PrimaryBeam::of_header(*shape, *dish_m, *frequency_hz, &header, &wcs)?)
+                Response::Model(PrimaryBeam::of_header(*shape, *dish_m, *frequency_hz, &header, &wcs, options.plane)?)
             }
             (None, _) => Response::One,
         };

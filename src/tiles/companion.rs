@@ -51,6 +51,18 @@ pub fn find_corrected(tile: &Path) -> Option<PathBuf> {
     beside(tile, &CORRECTED_ENDINGS)
 }
 
+/// All primary beams and noise maps that lie beside a tile, also those that another one goes before.
+pub fn all(tile: &Path) -> Vec<PathBuf> {
+    [all_beside(tile, &ENDINGS), all_beside(tile, &NOISE_ENDINGS)].concat()
+}
+
+/// Whether the name is that of a map of a tile's noise or mean, with or without the tile.
+pub fn is_map(file: &Path) -> bool {
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    let stem = &name[..name.len() - extension_length(&name)];
+    [".noiseMap", ".meanMap"].iter().any(|end| stem.ends_with(end))
+}
+
 /// Whether a tile was divided by its primary beam, as far as its name says so.
 pub fn is_corrected(tile: &Path) -> Option<bool> {
     let file = tile.to_str().and_then(|tile| crate::image::input_path(tile).ok());
@@ -67,6 +79,11 @@ fn beside(tile: &Path, endings: &'static [(&str, &str)]) -> Option<PathBuf> {
     let file = if tile.exists() { tile.to_path_buf() } else { crate::image::input_path(tile.to_str()?).ok()? };
     let name = file.file_name()?.to_str()?;
     names(name, endings).map(|name| file.with_file_name(name)).find(|path| path.exists())
+}
+
+fn all_beside(tile: &Path, endings: &'static [(&str, &str)]) -> Vec<PathBuf> {
+    let Some(name) = tile.file_name().and_then(|name| name.to_str()) else { return Vec::new() };
+    names(name, endings).map(|name| tile.with_file_name(name)).filter(|path| path.exists()).collect()
 }
 
 /// Names that a companion of a tile may have, first choice first.
@@ -129,6 +146,10 @@ mod tests {
         assert_eq!(found("epoch01.fits"), Some(dir.path().join("epoch01.noiseMap.fits")));
         assert_eq!(found("a.fits.gz[1]"), Some(dir.path().join("a_rms.fits.gz")));
         assert_eq!([found("b.fits"), found("a_rms.fits.gz")], [None, None]);
+        std::fs::write(dir.path().join("epoch01_rms.fits"), "").unwrap();
+        assert_eq!(all(&dir.path().join("epoch01.fits")).len(), 2, "both maps");
+        let is_map = |name: &str| is_map(Path::new(name));
+        assert!(is_map("epoch01.noiseMap.fits") && is_map("gone.meanMap.fits.gz") && !is_map("a_rms.fits"));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use super::overlap::{Outline, WIDEST_DEG};
 use crate::cache::{Cache, ContentHash, KeyBuilder, Kind, Operation, Origin};
 use crate::catalog::cone::unit_vector;
 use crate::error::{Error, ErrorKind, Result};
+use crate::image::frequency::frequency_hz;
 use crate::image::{self, Header, beam};
 use crate::mosaic::postcheck::{self, PostCheck};
 use crate::tiles::TileStats;
@@ -15,7 +16,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 /// Raise the version when the same file gives other facts.
-const FACTS: Operation = Operation { name: "facts of a tile", version: 1 };
+const FACTS: Operation = Operation { name: "facts of a tile", version: 2 };
 /// Numbers alone: limits are applied to what is found.
 const POST_CHECK: Operation = Operation { name: "post-check of an image", version: 1 };
 const BEAM_EDGE: Operation = Operation { name: "edge of a primary beam", version: 1 };
@@ -104,7 +105,7 @@ impl Facts {
             let beam_arcsec = beam::beam(&header)
                 .map(|beam| beam.map(|beam| (beam.bmaj_deg * 3600.0, beam.bmin_deg * 3600.0)))
                 .map_err(|error| error.chain());
-            let frequency_ghz = frequency_ghz(&header, known.plane);
+            let frequency_ghz = frequency_hz(&header, known.plane).map(|hz| hz / 1e9);
             Ok(Self { sky: Sky::of(&header, tile.shape), beam_arcsec, frequency_ghz })
         })
     }
@@ -148,36 +149,6 @@ fn outline(wcs: &Wcs, to_icrs: &Conversion, (ny, nx): (usize, usize)) -> Option<
         *corner = unit_vector(sky);
     }
     Some(corners)
-}
-
-/// The frequency of a plane: by the axis of frequencies, else by a card.
-fn frequency_ghz(header: &Header, plane: usize) -> Option<f64> {
-    let number = |key: &str| header.f64(key).ok().flatten().filter(|number| number.is_finite());
-    let text = |key: String| header.text(&key).ok().flatten().unwrap_or_default();
-    let mut rest = plane;
-    for axis in 3..=header.i64("NAXIS").ok().flatten().unwrap_or(2) {
-        let length = header.i64(&format!("NAXIS{axis}")).ok().flatten().and_then(|length| usize::try_from(length).ok());
-        let length = length.unwrap_or(1).max(1);
-        let channel = (rest % length) as f64;
-        rest /= length;
-        if text(format!("CTYPE{axis}")).starts_with("FREQ") {
-            let of = |key: &str| number(&format!("{key}{axis}"));
-            let step = of("CDELT").unwrap_or(0.0) * (channel + 1.0 - of("CRPIX").unwrap_or(0.0));
-            return Some((of("CRVAL")? + step) / per_ghz(&text(format!("CUNIT{axis}")))?);
-        }
-    }
-    ["RESTFRQ", "RESTFREQ", "FREQ", "OBSFREQ"].into_iter().find_map(number).map(|hz| hz / 1e9)
-}
-
-/// How many of a unit are a GHz.
-fn per_ghz(unit: &str) -> Option<f64> {
-    match unit.trim().to_ascii_lowercase().as_str() {
-        "" | "hz" => Some(1e9),
-        "khz" => Some(1e6),
-        "mhz" => Some(1e3),
-        "ghz" => Some(1.0),
-        _ => None,
-    }
 }
 
 /// Response at the edge of a primary beam as a part of that in its centre; `None` unless both are above zero.
@@ -228,34 +199,6 @@ fn edge_part(pixels: &Array2<f32>) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn header(cards: &[(&str, crate::image::Value)]) -> Header {
-        let mut header = Header::new();
-        cards.iter().for_each(|(key, value)| header.set(key, value.clone(), "").unwrap());
-        header
-    }
-
-    #[test]
-    fn the_frequency_is_that_of_the_plane() {
-        let cube = header(&[
-            ("NAXIS", 4.into()),
-            ("NAXIS3", 2.into()),
-            ("NAXIS4", 8.into()),
-            ("CTYPE4", "FREQ".into()),
-            ("CRVAL4", 1.4e9.into()),
-            ("CDELT4", 1e6.into()),
-            ("CRPIX4", 1.0.into()),
-            ("RESTFRQ", 5e9.into()),
-        ]);
-        assert_eq!(frequency_ghz(&cube, 0), Some(1.4));
-        // Plane 5 is the second of the third axis and the third channel.
-        assert!((frequency_ghz(&cube, 5).unwrap() - 1.402).abs() < 1e-12);
-        let in_ghz =
-            header(&[("NAXIS", 3.into()), ("CTYPE3", "FREQ".into()), ("CUNIT3", "GHz".into()), ("CRVAL3", 1.5.into())]);
-        assert_eq!(frequency_ghz(&in_ghz, 0), Some(1.5));
-        assert_eq!(frequency_ghz(&header(&[("RESTFRQ", 5e9.into())]), 0), Some(5.0));
-        assert_eq!(frequency_ghz(&Header::new(), 0), None);
-    }
 
     #[test]
     fn the_edge_is_compared_with_the_centre() {

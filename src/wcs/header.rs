@@ -161,6 +161,14 @@ impl Native {
     }
 }
 
+/// The frame of right ascensions in a header: RADESYS and EQUINOX, ICRS without both.
+///
+/// # Errors
+/// If a card cannot be read.
+pub fn equatorial_frame(header: &Header) -> Result<Frame> {
+    frame(&Cards::new(header), "RA")
+}
+
 /// The frame of the coordinates: by the name of the longitude, then RADESYS and EQUINOX.
 fn frame(cards: &Cards, longitude: &str) -> Result<Frame> {
     let either = |key: &str, old: &str| match cards.text(key)? {

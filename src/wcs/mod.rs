@@ -48,6 +48,7 @@ mod trig;
 
 pub use frames::{Conversion, Frame};
 pub use gnomonic::{Gnomonic, Homography};
+pub use header::equatorial_frame;
 pub use points::{PixelXy, SkyLonLat};
 
 use crate::error::{Error, ErrorKind, Result};
