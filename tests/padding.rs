@@ -190,7 +190,13 @@ fn a_changed_neighbour_and_one_that_comes_make_the_cells_again() {
     assert_eq!(record["inputs_missing"]["pads"], serde_json::json!([sky.east.name(EAST_CELLS[1])]));
     assert_eq!(record["pads_from"].as_array().unwrap().len(), 3, "{record}");
     let json = run(&mut sky.ps1("out", &PSF), 0);
-    assert_eq!(counts(&json), (0, 2), "{json}");
+    assert_eq!(
+        (counts(&json), &json["padding"]["neighbours_missing"]),
+        ((0, 2), &1.into()),
+        "kept cells lack it: {json}"
+    );
+    let survey = run(sky.ps1("out", &PSF).arg("plan"), 0);
+    assert_eq!(survey["missing_neighbours"], serde_json::json!([sky.east.name(EAST_CELLS[1])]), "{survey}");
 
     std::fs::rename(&aside, &gone).unwrap();
     let json = run(&mut sky.ps1("out", &PSF), 0);
@@ -269,6 +275,34 @@ fn cells_of_the_projection_that_are_not_listed_fill_pads_too() {
     assert!(cut.result("out", EDGE) == listed.result("out", EDGE));
 }
 
+fn remove_result(sky: &TwinSky, output: &str, cell: (u8, u8)) {
+    for part in ["data", "mask"] {
+        std::fs::remove_dir_all(sky.store(output).join(format!("{}_{part}", sky.home.name(cell)))).unwrap();
+    }
+}
+
+#[test]
+fn neighbours_that_the_list_does_not_name_fill_pads_too() {
+    let sky = TwinSky::with_east(ZONE);
+    run(&mut sky.ps1("named", &PSF), 0);
+    let list = std::fs::read_to_string(sky.list()).unwrap();
+    let one = list.replace(&format!("{}/", sky.east.name(EAST_CELLS[0])), "");
+    let one = one.replace(&format!("{}/{}", sky.east.name(EAST_CELLS[2]), sky.east.name(EAST_CELLS[3])), "");
+    let none = one.replace(&sky.east.name(EAST_CELLS[1]), "");
+    assert!(one != none && !none.contains(&sky.east.name(EAST_CELLS[3])));
+    let expected = files_below(&sky.store("named"));
+    for (output, list) in [("one", one), ("none", none)] {
+        std::fs::write(sky.list(), list).unwrap();
+        let json = run(&mut sky.ps1(output, &PSF), 0);
+        assert_eq!(json["padding"]["neighbours_read"], 4, "{json}");
+        assert!(files_below(&sky.store(output)) == expected, "{output} differs");
+    }
+    remove_result(&sky, "none", EDGE);
+    let json = run(&mut sky.ps1("none", &PSF), 0);
+    assert_eq!((&json["written"], &json["kept"]), (&1.into(), &1.into()), "{json}");
+    assert_eq!(json["padding"]["neighbours_read"], 4, "a kept cell of its own is no neighbour: {json}");
+}
+
 #[test]
 fn a_neighbour_that_is_not_where_its_name_says_is_refused_by_name() {
     let sky = TwinSky::with_east(ZONE);
@@ -290,15 +324,30 @@ fn a_neighbour_that_is_not_where_its_name_says_is_refused_by_name() {
 }
 
 #[test]
-fn a_damaged_neighbour_is_named_once_and_leaves_its_part_without_flux() {
+fn a_damaged_neighbour_is_named_once_by_each_run_and_leaves_its_part_without_flux() {
     let sky = TwinSky::with_east(ZONE);
     for chunk in ["r/c/0/0", "r/c/1/1"] {
         std::fs::write(sky.group(&sky.east, EAST_CELLS[3]).join(chunk), b"no chunk").unwrap();
     }
+    let names = |json: &Value| -> Vec<String> {
+        json["rejected"].as_array().unwrap().iter().map(|r| r["name"].as_str().unwrap().to_owned()).collect()
+    };
+    let damaged = [sky.east.name(EAST_CELLS[3])];
     let json = run(&mut sky.ps1("out", &PSF), 1);
-    let names: Vec<&str> = json["rejected"].as_array().unwrap().iter().map(|r| r["name"].as_str().unwrap()).collect();
-    assert_eq!(names, [sky.east.name(EAST_CELLS[3])], "{json}");
-    assert_eq!(json["written"], 2);
+    assert_eq!((names(&json).as_slice(), &json["written"]), (&damaged[..], &2.into()), "{json}");
+    assert_eq!(json["padding"]["neighbours_read"], 3, "{json}");
+    let survey = run(sky.ps1("out", &PSF).arg("plan"), 0);
+    assert_eq!(names(&survey), damaged, "{survey}");
+    // The second run keeps all; the third makes one again, and reads it again.
+    for (written, kept) in [(0, 2), (1, 1)] {
+        let json = run(&mut sky.ps1("out", &PSF), 1);
+        assert_eq!((&json["written"], &json["kept"]), (&written.into(), &kept.into()), "{json}");
+        assert_eq!(names(&json), damaged, "{json}");
+        let text = std::fs::read(sky.path().join("out/cell_metadata.json")).unwrap();
+        assert_eq!(names(&serde_json::from_slice(&text).unwrap()), damaged);
+        remove_result(&sky, "out", EDGE);
+    }
+    run(&mut sky.ps1("out", &PSF), 1);
     let record = record(&sky, "out", EDGE);
     assert_eq!(record["inputs_missing"]["pads"], serde_json::json!([sky.east.name(EAST_CELLS[3])]));
 }

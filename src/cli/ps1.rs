@@ -133,7 +133,8 @@ pub enum AssemblyChoice {
 /// What the PSF sees beyond the edge of a skycell.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum PaddingChoice {
-    /// Skycells of its own projection, and of neighbouring ones where those are in the store, resampled
+    /// Skycells of its own projection, and of neighbouring ones where those are in the store, resampled; the list need
+    /// not name them
     Cross,
     /// Skycells of its own projection
     Same,

@@ -25,7 +25,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::image::zarr::{Chunk, ChunkBuffer, Encoder};
 use crate::skycell::SkycellId;
 use rayon::prelude::*;
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::atomic::Ordering::Relaxed;
 
 /// What stands around the assembler.
@@ -44,6 +44,8 @@ pub struct Findings {
     pub rejected: Vec<Rejected>,
     /// Cells that were read only because the PSF sees them from others.
     pub neighbours: Vec<NeighbourEntry>,
+    /// Names of cells of other projections that were read for pads.
+    pub filled: BTreeSet<String>,
     /// Pixels of pads that were filled.
     pub n_pad_px: u64,
     /// Names of those that failed as they were read.
@@ -222,6 +224,7 @@ impl<'a, 'c> Assembler<'a, 'c> {
             Ok(combined) => {
                 let Rows::Canonical { window, schedule } = &mut self.rows else { return };
                 if self.padded[load.source] {
+                    findings.filled.insert(task.listed.cell.name.clone());
                     progress.assembler.about(&task.listed.cell.name, task.combined_bytes());
                     progress.assembler.add_bytes_in(task.combined_bytes());
                     findings.n_pad_px += progress.assembler.time(Spent::Busy, || {

@@ -76,23 +76,21 @@ pub fn restore(
     Ok(restored)
 }
 
-/// Which tasks [`restore`] is likely to copy, by the records of what lies elsewhere; nothing is read of pixels or counted.
+/// The records of what lies elsewhere and [`restore`] is likely to copy, by task; nothing is read of pixels or counted.
 pub fn elsewhere(
     options: &Options,
     projection: &Projection,
     output: &Output,
     known: &KnownInputs,
     backend: &str,
-) -> Vec<bool> {
+) -> Vec<Option<CellRecord>> {
     let recipe_of = recipes(options, projection, known, backend);
-    let lies_there = |folder: String, name: &str, recipe: &str| {
-        let record = Output::at(Path::new(&folder)).finished(name);
-        Path::new(&folder) != output.folder() && record.is_ok_and(|record| record.is_some_and(|r| r.recipe == recipe))
-    };
     let one = |task: &Task| {
-        let Some(recipe) = recipe_of(task) else { return false };
-        let folder = options.cache.find::<String>(Kind::Skycell, &key_of_cell(options, &recipe)).value;
-        folder.is_some_and(|folder| lies_there(folder, &task.listed.cell.name, &recipe))
+        let recipe = recipe_of(task)?;
+        let folder = options.cache.find::<String>(Kind::Skycell, &key_of_cell(options, &recipe)).value?;
+        let folder = Some(Path::new(&folder)).filter(|folder| *folder != output.folder())?;
+        let record = Output::at(folder).finished(&task.listed.cell.name).ok()??;
+        (record.recipe == recipe).then_some(record)
     };
     projection.tasks.par_iter().map(one).collect()
 }

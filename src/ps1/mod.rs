@@ -238,6 +238,7 @@ pub fn run(options: &Options, progress: &Arc<Progress>, rejected: &mut Vec<Rejec
     let asked = plan.n_wanted();
     let output = Output::open(&options.output_folder())?;
     let mut plan = plan.without_finished(options, &output)?;
+    rejected.clone_from(&plan.rejected);
     let restored = std::mem::take(&mut plan.restored);
     plan.measure_inputs(&options.cache);
     let memory = plan.memory(options);
@@ -263,7 +264,8 @@ pub fn run(options: &Options, progress: &Arc<Progress>, rejected: &mut Vec<Rejec
     let stages = assembler::Stages { readers: &readers, output: &output, saver: &saver, progress };
     let mut findings = Findings::default();
     let outcome = assembler::run(options, &plan, memory.patch_px, stages, &mut findings);
-    let Findings { rejected: failed, neighbours, n_pad_px, .. } = findings;
+    let padding = plan.padding_figures(options, &findings);
+    let Findings { rejected: failed, neighbours, .. } = findings;
     rejected.extend(failed);
     let peak_cell_bytes = readers.peak_bytes();
     drop(readers);
@@ -299,7 +301,7 @@ pub fn run(options: &Options, progress: &Arc<Progress>, rejected: &mut Vec<Rejec
             cpu_before,
             card.as_ref().map_or(0.0, |card| card.traffic.wait_seconds),
         ),
-        padding: plan.padding_figures(options, &neighbours, n_pad_px),
+        padding,
         shard: options.shard,
         asked,
         backend: backend_of(options, progress),

@@ -13,7 +13,7 @@ use crate::cache::Cache;
 use crate::error::{Error, ErrorKind, Result};
 use crate::skycell::{Layout, Skycell, SkycellId};
 use rayon::prelude::*;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::PathBuf;
 
 /// One skycell to load.
@@ -63,6 +63,11 @@ pub struct Plan {
     pub kept: Vec<Skycell>,
     /// Cells that [`Plan::without_finished`] has copied from where they lay finished.
     pub restored: Vec<(CellRecord, Stamp)>,
+    /// Names of all listed cells of these projections, whatever the shard and whatever is finished.
+    pub listed: HashSet<String>,
+    /// Neighbours that the list names for the pads of the cells asked for, finished or not, and that are not in the
+    /// store.
+    pub missing_neighbours: BTreeSet<String>,
 }
 
 impl Plan {
@@ -105,8 +110,17 @@ impl Plan {
         if options.padding == Padding::None {
             planned = planned.into_iter().flat_map(Projection::each_cell_alone).collect();
         }
-        let mut plan = Self { projections: planned, rejected, kept: Vec::new(), restored: Vec::new() };
+        let mut plan = Self {
+            projections: planned,
+            rejected,
+            kept: Vec::new(),
+            restored: Vec::new(),
+            listed: HashSet::new(),
+            missing_neighbours: BTreeSet::new(),
+        };
+        plan.listed = plan.wanted_names();
         plan.take_shard(options);
+        plan.missing_neighbours = plan.named_and_missing();
         Ok(plan)
     }
 
@@ -140,12 +154,14 @@ impl Plan {
         }
         let noted = if options.cache.is_paranoid() { BTreeMap::new() } else { output.known_inputs() };
         let backend = options.backend.name();
+        let mut lost = Vec::new();
         for index in 0..self.projections.len() {
             let projection = &self.projections[index];
             let known = known::inputs(&options.cache, projection, &noted);
             let records = projection.finished(output)?;
             if records.iter().all(Option::is_none) {
                 let restored = known::restore(options, projection, output, &known, &backend)?;
+                lost.extend(projection.lost_by(restored.iter().flatten().map(|(record, _)| record)));
                 self.take_restored(index, restored);
                 continue;
             }
@@ -163,17 +179,33 @@ impl Plan {
                 record.as_ref().is_some_and(|record| record.recipe == recipe)
             };
             let finished: Vec<bool> = projection.tasks.iter().zip(&records).map(is_finished).collect();
+            let kept =
+                records.iter().zip(&finished).filter_map(|(record, finished)| record.as_ref().filter(|_| *finished));
+            lost.extend(projection.lost_by(kept));
             for (task, finished) in projection.tasks.iter_mut().zip(finished) {
                 if task.wanted && finished {
                     task.wanted = false;
                     self.kept.push(task.listed.cell.clone());
                 }
             }
-            let restored = known::restore(options, &self.projections[index], output, &known, &backend)?;
+            let projection = &self.projections[index];
+            let restored = known::restore(options, projection, output, &known, &backend)?;
+            lost.extend(projection.lost_by(restored.iter().flatten().map(|(record, _)| record)));
             self.take_restored(index, restored);
         }
         self.drop_unneeded(options);
+        // What is read again is named again as it is read.
+        self.reject_lost(lost, |_| true);
         Ok(self)
+    }
+
+    /// Rejects what finished cells had to do without, each once, but for inputs of this plan that `is_named_later`.
+    pub(super) fn reject_lost(&mut self, lost: Vec<Rejected>, is_named_later: impl Fn(&Task) -> bool) {
+        let later = self.projections.iter().flat_map(Projection::inputs).filter(|task| is_named_later(task));
+        let later = later.map(|task| task.listed.cell.name.as_str());
+        let mut named: HashSet<String> =
+            later.chain(self.rejected.iter().map(|rejected| rejected.name.as_str())).map(str::to_owned).collect();
+        self.rejected.extend(lost.into_iter().filter(|lost| named.insert(lost.name.clone())));
     }
 
     /// Sizes of all files to read, and what decoding them takes, from listings and descriptions only, or from the
@@ -194,6 +226,11 @@ impl Plan {
             loads.iter().map(load).collect::<Vec<_>>()
         };
         self.projections.iter().flat_map(of).collect()
+    }
+
+    fn wanted_names(&self) -> HashSet<String> {
+        let tasks = self.projections.iter().flat_map(|projection| &projection.tasks).filter(|task| task.wanted);
+        tasks.map(|task| task.listed.cell.name.clone()).collect()
     }
 
     pub fn n_wanted(&self) -> usize {
@@ -252,6 +289,25 @@ impl Projection {
 
     fn inputs_mut(&mut self) -> impl Iterator<Item = &mut Task> {
         self.tasks.iter_mut().chain(self.sources.iter_mut().map(|source| &mut source.task))
+    }
+
+    /// Inputs that are in the store and that finished cells with these records were made without: they could not be
+    /// used, and while the cells are finished they are as they were.
+    pub(super) fn lost_by<'a>(&self, records: impl Iterator<Item = &'a CellRecord>) -> Vec<Rejected> {
+        let mut lost: BTreeMap<&str, &str> = BTreeMap::new();
+        for record in records {
+            let missing = record.inputs_missing.pads.iter().chain(&record.inputs_missing.neighbours);
+            for name in missing {
+                lost.entry(name).or_insert(&record.name);
+            }
+        }
+        let rejected = |task: &Task| {
+            let (name, group) = (task.listed.cell.name.as_str(), task.group.as_ref()?);
+            let why = format!("it could not be used as {} was made, which is kept and lacks its flux", lost.get(name)?);
+            let error = Error::new(ErrorKind::Damaged, why).file(group);
+            Some(Rejected::new(name, &error.help("ingest this skycell again, or make the cells anew by --overwrite")))
+        };
+        self.inputs().filter_map(rejected).collect()
     }
 
     /// The records of finished cells among those wanted, by task.

@@ -17,8 +17,9 @@ pub use stamp::{bytes_below, stamp};
 use super::combine::Decoding;
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::Header;
-use crate::skycell::{Band, Skycell};
+use crate::skycell::{Band, Skycell, SkycellId};
 use rayon::prelude::*;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Where the store of a data root lies.
@@ -42,6 +43,29 @@ pub fn find_cell(store: &Path, cell: &Skycell) -> Option<PathBuf> {
         })
     });
     groups.into_iter().find(|group| group.is_dir())
+}
+
+/// All skycells that have a directory in the store, by projection, from the listings of its folders alone.
+pub fn cells(store: &Path) -> BTreeMap<u32, BTreeSet<SkycellId>> {
+    let names = |folder: &Path| {
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        entries.filter_map(|entry| entry.file_name().into_string().ok()).collect::<Vec<_>>()
+    };
+    let is_number = |name: &String| name.bytes().all(|byte| byte.is_ascii_digit());
+    let of_root = |root: PathBuf| {
+        let folders = names(&root).into_iter().filter(is_number);
+        folders.filter_map(move |name| Some((name.parse().ok()?, root.join(name)))).collect::<Vec<(u32, PathBuf)>>()
+    };
+    let folders = [store.to_path_buf(), store.join("projections")].map(of_root).concat();
+    let of_folder = |(number, folder): &(u32, PathBuf)| {
+        let cells = names(folder).into_iter().filter_map(|name| Skycell::parse(&name, Some(*number)).ok());
+        cells.map(|cell| cell.id).collect::<Vec<_>>()
+    };
+    let mut found: BTreeMap<u32, BTreeSet<SkycellId>> = BTreeMap::new();
+    for id in folders.par_iter().flat_map_iter(of_folder).collect::<Vec<_>>() {
+        found.entry(id.projection).or_default().insert(id);
+    }
+    found
 }
 
 /// Content hash of all that a skycell brings: BLAKE3 in hexadecimal; `absent` without a group.
@@ -163,6 +187,7 @@ mod tests {
             let dir = store.path().join(group);
             std::fs::create_dir_all(&dir).unwrap();
             assert_eq!(find_cell(store.path(), &cell), Some(dir.clone()), "{group}");
+            assert_eq!(cells(store.path()), BTreeMap::from([(812, BTreeSet::from([cell.id]))]), "{group}");
             std::fs::remove_dir_all(dir).unwrap();
         }
     }

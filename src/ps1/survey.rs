@@ -20,9 +20,10 @@ pub struct Survey {
     pub projections: Vec<ProjectionSurvey>,
     pub totals: Counts,
     pub missing: Vec<MissingInputs>,
-    /// Neighbours that the list names for the pads of cells to make or to check, and that are not in the store.
+    /// Neighbours that the list names for the pads of cells asked for, finished or not, and that are not in the store.
     pub missing_neighbours: Vec<String>,
-    /// Lines of the list, and projections, that a run would refuse at once.
+    /// Lines of the list, and projections, that a run would refuse at once; and skycells in the store that could not
+    /// be used as cells were made that are finished.
     pub rejected: Vec<Rejected>,
     pub memory: Memory,
     pub shard: Option<Shard>,
@@ -60,7 +61,7 @@ pub struct Counts {
     pub bytes_to_read: u64,
     /// Of those, what is read once more before, to see whether a result is still good.
     pub bytes_to_check: u64,
-    /// Cells that are read only because the PSF sees them from those to make or to check: unlisted ones, and those of
+    /// Cells that are read because the PSF sees them from those to make or to check: unlisted ones, and those of
     /// other projections, once for each projection that needs them.
     pub neighbours: usize,
     /// Of all that is to read, what those take.
@@ -113,17 +114,23 @@ fn look(options: &Options) -> Result<Survey> {
     let knows_cells = options.cache.list(&Selection::Kind(Kind::Skycell)).is_ok_and(|cells| !cells.is_empty());
     let mut found: BTreeMap<u32, Counts> = BTreeMap::new();
     let mut to_read_for_check = HashSet::new();
+    let mut lost = Vec::new();
     let mut order: Vec<u32> = plan.projections.iter().map(number).collect();
     // Without padding each cell is a projection of its own.
     order.dedup();
     for projection in &mut plan.projections {
-        let Finished { mut states, unread } = finished(options, projection, &output, &known)?;
+        let Finished { mut states, unread, lost: of_kept } = finished(options, projection, &output, &known)?;
         if knows_cells && !options.overwrite && states.contains(&State::ToMake) {
             let inputs = known::inputs(&options.cache, projection, &known);
             let elsewhere = known::elsewhere(options, projection, &output, &inputs, &options.backend.name());
-            let to_copy = states.iter_mut().zip(elsewhere).filter(|(state, there)| *there && **state == State::ToMake);
-            to_copy.for_each(|(state, _)| *state = State::ToCopy);
+            for (state, record) in states.iter_mut().zip(&elsewhere) {
+                if let (State::ToMake, Some(record)) = (*state, record) {
+                    *state = State::ToCopy;
+                    lost.extend(projection.lost_by(std::iter::once(record)));
+                }
+            }
         }
+        lost.extend(of_kept);
         to_read_for_check.extend(unread);
         let count = |wanted: State| states.iter().filter(|state| **state == wanted).count();
         let counts = Counts {
@@ -141,12 +148,14 @@ fn look(options: &Options) -> Result<Survey> {
             task.wanted = matches!(state, State::ToCheck | State::ToMake);
         }
     }
+    // Cells to make are counted as such.
+    plan.reject_lost(lost, |task| task.wanted);
     plan.drop_unneeded(options);
     plan.measure_inputs(&options.cache);
     let mut missing = Vec::new();
     for projection in &plan.projections {
         let counts = found.entry(number(projection)).or_default();
-        add_inputs(counts, projection, &to_read_for_check, &mut missing);
+        add_inputs(counts, projection, &plan.listed, &to_read_for_check, &mut missing);
         counts.bytes_to_store = (counts.bytes_to_write as f64 * options.compression.stored_per_pixel_byte()) as u64;
     }
     let counts_of = |projection: &u32| ProjectionSurvey { projection: *projection, counts: found[projection] };
@@ -155,7 +164,7 @@ fn look(options: &Options) -> Result<Survey> {
         totals: projections.iter().fold(Counts::default(), |sum, projection| sum.plus(&projection.counts)),
         projections,
         missing,
-        missing_neighbours: plan.missing_neighbours().into_iter().map(str::to_owned).collect(),
+        missing_neighbours: plan.missing_neighbours.iter().cloned().collect(),
         memory: plan.memory(options),
         rejected: plan.rejected,
         shard: options.shard,
@@ -174,6 +183,8 @@ struct Finished {
     states: Vec<State>,
     /// Cells that a run has to read to know whether something finished is still good.
     unread: Vec<SkycellId>,
+    /// What kept cells were made without.
+    lost: Vec<Rejected>,
 }
 
 fn finished(options: &Options, projection: &Projection, output: &Output, known: &KnownInputs) -> Result<Finished> {
@@ -199,8 +210,10 @@ fn finished(options: &Options, projection: &Projection, output: &Output, known: 
             Some(_) => State::ToMake,
         }
     };
-    let states = projection.tasks.iter().zip(&records).map(state).collect();
-    Ok(Finished { states, unread: without_hash.into_iter().map(|(id, _)| id).collect() })
+    let states: Vec<State> = projection.tasks.iter().zip(&records).map(state).collect();
+    let kept = records.iter().zip(&states).filter(|(_, state)| **state == State::Kept);
+    let lost = projection.lost_by(kept.filter_map(|(record, _)| record.as_ref()));
+    Ok(Finished { states, unread: without_hash.into_iter().map(|(id, _)| id).collect(), lost })
 }
 
 /// The content of a cell if it is known without reading it.
@@ -214,13 +227,15 @@ fn content_by_stamp(task: &Task, known: &KnownInputs) -> Option<ContentHash> {
 fn add_inputs(
     counts: &mut Counts,
     projection: &Projection,
+    listed: &HashSet<String>,
     to_read_for_check: &HashSet<SkycellId>,
     missing: &mut Vec<MissingInputs>,
 ) {
     for task in projection.inputs() {
         let store::Facts { stored_bytes, missing_bands: bands, missing_masks: masks, .. } = &task.facts;
         counts.bytes_to_read += stored_bytes;
-        if !task.wanted {
+        let is_source = projection.number() != Some(task.id().projection);
+        if is_source || !listed.contains(&task.listed.cell.name) {
             counts.neighbours += 1;
             counts.bytes_of_neighbours += stored_bytes;
         }

@@ -9,7 +9,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ps1::list::{List, ListedCell};
 use crate::ps1::plan::{Projection, Task};
 use crate::ps1::{Assembly, Options, Rejected, store};
-use crate::skycell::{CELL_OVERLAP_PX, EDGE_EXCLUSION_PX, Layout, Skycell, SkycellId};
+use crate::skycell::{CELL_OVERLAP_PX, EDGE_EXCLUSION_PX, Layout, PAD_PX, Skycell, SkycellId};
 use crate::wcs::{Gnomonic, Homography, Wcs};
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -65,17 +65,17 @@ pub fn add_sources(options: &Options, input: &Path, list: &List, projections: &m
     }
     let mut sky = Sky::look(options, input, list, projections);
     let mut rejected = BTreeMap::new();
-    if sky.grids.len() > 1 {
-        for projection in &mut *projections {
-            sky.refuse_misplaced(projection, &mut rejected);
+    for projection in projections.iter_mut().filter(|projection| sky.has_beside(projection)) {
+        sky.refuse_misplaced(projection, &mut rejected);
+    }
+    let own: BTreeSet<SkycellId> = projections.iter().flat_map(|projection| &projection.tasks).map(Task::id).collect();
+    for projection in projections.iter_mut() {
+        if !sky.has_beside(projection) {
+            continue;
         }
-        let own: BTreeSet<SkycellId> =
-            projections.iter().flat_map(|projection| &projection.tasks).map(Task::id).collect();
-        for projection in &mut *projections {
-            projection.sources = sky.sources(options, projection, &own, &mut rejected);
-            let margin_px = if projection.sources.is_empty() { 0 } else { options.psf.radius_px() };
-            projection.layout = projection.layout.clone().with_margin(margin_px);
-        }
+        projection.sources = sky.sources(options, projection, &own, &mut rejected);
+        let margin_px = if projection.sources.is_empty() { 0 } else { options.psf.radius_px() };
+        projection.layout = projection.layout.clone().with_margin(margin_px);
     }
     for projection in projections {
         projection.missing = sky.missing(options, list, projection);
@@ -111,35 +111,68 @@ struct Sky {
 }
 
 impl Sky {
-    /// Looks at the listed cells of all projections and at those that the list names beside them, unless all are of
-    /// one projection.
+    /// Looks at all cells in the store of the projections that the list has or names, and of those beside them. So no
+    /// result depends on what else is listed. If that is one projection, no header is read.
     fn look(options: &Options, input: &Path, list: &List, projections: &[Projection]) -> Self {
         let listed = list.projections.iter().flat_map(|(_, cells)| cells).map(|listed| &listed.cell);
         let unlisted = projections.iter().flat_map(|projection| &projection.tasks).map(|task| &task.listed.cell);
         let named = list.pads.values().flatten();
-        let cells: BTreeMap<SkycellId, &Skycell> =
-            named.chain(unlisted).chain(listed).map(|cell| (cell.id, cell)).collect();
-        let has_others =
-            cells.keys().any(|id| Some(id.projection) != cells.keys().next().map(|first| first.projection));
+        // Names are as the list spells them.
+        let mut cells: BTreeMap<SkycellId, Skycell> =
+            named.chain(unlisted).chain(listed).map(|cell| (cell.id, cell.clone())).collect();
+        let stored = if options.padding == Padding::Cross { store::cells(input) } else { BTreeMap::new() };
+        let known: BTreeSet<u32> = cells.keys().map(|id| id.projection).collect();
+        let has_others = known.iter().chain(stored.keys()).any(|number| Some(number) != known.first());
         let is_cross = options.padding == Padding::Cross && has_others;
-        let candidate = |(id, cell): (SkycellId, &Skycell)| {
-            let group = store::find_cell(input, cell)?;
-            let described = if is_cross {
-                described(&group)
-            } else {
-                Err(Error::new(ErrorKind::Missing, "nobody asks for its place on the sky"))
-            };
-            Some((id, Candidate { cell: cell.clone(), group, described }))
-        };
-        let candidates: BTreeMap<SkycellId, Candidate> = cells.into_par_iter().filter_map(candidate).collect();
+        if is_cross {
+            for id in known.iter().filter_map(|number| stored.get(number)).flatten() {
+                cells.entry(*id).or_insert_with(|| skycell(*id));
+            }
+        }
+        let mut sky =
+            Self { candidates: candidates(input, cells, is_cross), grids: BTreeMap::new(), unusable: BTreeSet::new() };
+        if is_cross {
+            sky.find_grids();
+            let others = stored.into_iter().filter(|(number, _)| !known.contains(number)).collect::<Vec<_>>();
+            let beside = others.into_par_iter().filter(|(_, ids)| sky.is_beside_one(input, ids, projections));
+            let beside = beside.flat_map_iter(|(_, ids)| ids).map(|id| (id, skycell(id))).collect();
+            sky.candidates.extend(candidates(input, beside, is_cross));
+            sky.find_grids();
+        }
+        sky
+    }
+
+    fn find_grids(&mut self) {
         let mut by_projection: BTreeMap<u32, Vec<(SkycellId, &Described)>> = BTreeMap::new();
-        for (id, candidate) in &candidates {
+        for (id, candidate) in &self.candidates {
             if let Ok(described) = &candidate.described {
                 by_projection.entry(id.projection).or_default().push((*id, described));
             }
         }
-        let grids = by_projection.into_iter().filter_map(|(number, cells)| Some((number, Grid::of(&cells)?))).collect();
-        Self { candidates, grids, unusable: BTreeSet::new() }
+        let grids = by_projection.into_iter();
+        self.grids = grids.filter_map(|(number, cells)| Some((number, Grid::of(&cells)?))).collect();
+    }
+
+    /// Whether a projection of which these cells are in the store lies beside one of a run, by the header of its first
+    /// cell, or its last: there are thousands of projections, and most are elsewhere.
+    fn is_beside_one(&self, input: &Path, ids: &BTreeSet<SkycellId>, projections: &[Projection]) -> bool {
+        let grid = |id: &SkycellId| {
+            let described = described(&store::find_cell(input, &skycell(*id))?).ok()?;
+            Grid::of(&[(*id, &described)])
+        };
+        let own = |projection: &Projection| self.grids.get(&projection.number()?);
+        [ids.first(), ids.last()]
+            .into_iter()
+            .flatten()
+            .filter_map(grid)
+            .any(|grid| projections.iter().filter_map(own).any(|own| own.is_beside(&grid)))
+    }
+
+    /// Whether another projection may have sky for the pads of this one.
+    fn has_beside(&self, projection: &Projection) -> bool {
+        let Some(number) = projection.number() else { return false };
+        let mut others = self.grids.iter().filter(|(other, _)| **other != number);
+        others.any(|(_, other)| self.grids.get(&number).is_none_or(|own| own.is_beside(other)))
     }
 
     /// Takes cells out of a projection whose headers do not agree with its grid.
@@ -224,6 +257,24 @@ impl Sky {
     }
 }
 
+fn skycell(id: SkycellId) -> Skycell {
+    Skycell { id, name: id.to_string() }
+}
+
+/// Those of the cells that are in the store; what their headers tell only if they are asked.
+fn candidates(input: &Path, cells: BTreeMap<SkycellId, Skycell>, with_headers: bool) -> BTreeMap<SkycellId, Candidate> {
+    let candidate = |(id, cell): (SkycellId, Skycell)| {
+        let group = store::find_cell(input, &cell)?;
+        let described = if with_headers {
+            described(&group)
+        } else {
+            Err(Error::new(ErrorKind::Missing, "nobody asks for its place on the sky"))
+        };
+        Some((id, Candidate { cell, group, described }))
+    };
+    cells.into_par_iter().filter_map(candidate).collect()
+}
+
 /// The pads of each cell that is there.
 fn pads_by_cell(projection: &Projection, reach_px: usize) -> Vec<(SkycellId, Vec<Rect>)> {
     let there = projection.tasks.iter().filter(|task| task.group.is_some()).map(Task::id);
@@ -295,6 +346,20 @@ impl Grid {
             ),
             false => format!("the WCS of its header has nothing in common with the grid of projection {number}"),
         })
+    }
+
+    /// Whether cells that another grid may have, 000 to 099, come within the widest pads of those that this may have.
+    fn is_beside(&self, other: &Self) -> bool {
+        let Some(way) = other.plane.to(&self.plane) else { return false };
+        let end = |grid: &Self| {
+            let (x, y) = first_pixel(grid.shape, SkycellId { projection: 0, y: LAST_INDEX, x: LAST_INDEX });
+            (x + grid.shape.1 as f64, y + grid.shape.0 as f64)
+        };
+        let ((right, top), (own_right, own_top)) = (end(other), end(self));
+        let seen = [(0.0, 0.0), (right, 0.0), (right, top), (0.0, top)].map(|(x, y)| way.at(x, y));
+        let range = |end: f64| -(PAD_PX as i64)..end as i64 + PAD_PX as i64;
+        seen.iter().all(|seen| seen.nearness > LEAST_NEARNESS)
+            && Quad(seen.map(|seen| [seen.x, seen.y])).meets(&Rect { y: range(own_top), x: range(own_right) })
     }
 
     /// What a cell of this grid covers on another, to which `way` leads; `None` if that is far away.

@@ -18,14 +18,14 @@ pub mod pads;
 pub mod resample;
 
 use super::Options;
-use super::output::NeighbourEntry;
-use super::plan::{Plan, Task};
+use super::assembler::Findings;
+use super::plan::{Plan, Projection, Task};
 use crate::skycell::{EDGE_EXCLUSION_PX, SkycellId};
 use crate::wcs::Homography;
 use crate::wcs::gnomonic::Seen;
 use pads::{Quad, Rect};
 use serde::Serialize;
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 /// Where the sky around a skycell comes from.
@@ -55,38 +55,38 @@ impl Padding {
 #[derive(Clone, Debug, Serialize)]
 pub struct PaddingFigures {
     pub mode: Padding,
-    /// Skycells that were read only because the PSF sees them from a wanted one: of other projections, or not listed.
+    /// Skycells of other projections that were read for pads, and skycells of its own that are not listed and were
+    /// read because the PSF sees them; those that were rejected are not among them.
     pub neighbours_read: usize,
-    /// Skycells that the list names as such neighbours and the store does not have.
+    /// Skycells that the list names as such neighbours of the cells asked for, finished or not, and the store does not
+    /// have.
     pub neighbours_missing: usize,
     /// Pixels written from other projections.
     pub pixels: u64,
 }
 
 impl Plan {
-    /// What padding came to, where these neighbours were read and so many pixels filled.
-    pub(super) fn padding_figures(&self, options: &Options, read: &[NeighbourEntry], pixels: u64) -> PaddingFigures {
-        let tasks = || self.projections.iter().flat_map(|projection| &projection.tasks).filter(|task| task.wanted);
-        let wanted: HashSet<&str> = tasks().map(|task| task.listed.cell.name.as_str()).collect();
-        let read: HashSet<&str> = read.iter().map(|entry| entry.name.as_str()).collect();
+    /// What padding came to in a run that found this.
+    pub(super) fn padding_figures(&self, options: &Options, findings: &Findings) -> PaddingFigures {
+        // A cell that is listed in its own projection is read for pads of another one too.
+        let unlisted = findings.neighbours.iter().map(|entry| &entry.name).filter(|name| !self.listed.contains(*name));
+        let mut read: BTreeSet<&String> = findings.filled.iter().chain(unlisted).collect();
+        read.retain(|name| findings.rejected.iter().all(|rejected| rejected.name != **name));
         PaddingFigures {
             mode: options.padding,
-            neighbours_read: read.difference(&wanted).count(),
-            neighbours_missing: self.missing_neighbours().len(),
-            pixels,
+            neighbours_read: read.len(),
+            neighbours_missing: self.missing_neighbours.len(),
+            pixels: findings.n_pad_px,
         }
     }
 
     /// Neighbours that the list names for the pads of wanted cells and that are not in the store.
-    pub(super) fn missing_neighbours(&self) -> BTreeSet<&str> {
-        let tasks =
-            self.projections.iter().flat_map(|projection| projection.tasks.iter().map(move |t| (projection, t)));
-        let wanted = tasks.filter(|(_, task)| task.wanted);
-        wanted
-            .filter_map(|(projection, task)| projection.missing.get(&task.id()))
-            .flatten()
-            .map(String::as_str)
-            .collect()
+    pub(super) fn named_and_missing(&self) -> BTreeSet<String> {
+        let of = |projection: &Projection| {
+            let wanted = projection.tasks.iter().filter(|task| task.wanted);
+            wanted.filter_map(|task| projection.missing.get(&task.id())).flatten().cloned().collect::<Vec<_>>()
+        };
+        self.projections.iter().flat_map(of).collect()
     }
 }
 
