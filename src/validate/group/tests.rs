@@ -225,7 +225,6 @@ fn from_three_tiles_on_the_odd_one_is_named() {
 fn a_decimal_value_at_its_limit_passes() {
     let mut tiles: Vec<Measured> = (0..3).map(tile).collect();
     tiles.iter_mut().zip([1.40, 1.43, 1.45]).for_each(|(tile, ghz)| tile.facts.frequency_ghz = Some(ghz));
-    assert!(1.45 - 1.40 > 0.05, "rounding makes it larger");
     assert_eq!(codes(&tiles), []);
     tiles[2].facts.beam_arcsec = Ok(Some((24.0, 8.0)));
     assert_eq!(codes(&tiles), []);
