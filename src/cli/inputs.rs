@@ -22,12 +22,10 @@ pub enum Wanted {
 pub struct Inputs {
     /// Files and arrays that are there, in the order of the arguments; those of a directory or a glob by name.
     pub files: Vec<PathBuf>,
-    /// Which of the files an argument names; the others come from a directory or a glob.
-    pub is_named: Vec<bool>,
     /// Arguments that name nothing.
     pub rejected: Vec<Rejected>,
     /// Those of the files that were named themselves, not by a directory or a glob.
-    named: HashSet<PathBuf>,
+    pub named: HashSet<PathBuf>,
 }
 
 /// Finds all files that the arguments name; of a directory, searched to any depth, those that are `wanted`.
@@ -119,10 +117,7 @@ impl Inputs {
     }
 
     fn add(&mut self, argument: &str, wanted: Wanted) -> Result<()> {
-        let outcome = self.try_add(argument, wanted);
-        let new = &self.files[self.is_named.len()..];
-        self.is_named.extend(new.iter().map(|file| file == Path::new(argument)));
-        match outcome {
+        match self.try_add(argument, wanted) {
             Err(error) if error.kind() == ErrorKind::Interrupted => return Err(error),
             Err(error) => {
                 let file = error.path().unwrap_or(Path::new(argument)).to_path_buf();
@@ -235,7 +230,8 @@ mod tests {
         assert_eq!(names(&found(&[at("d/*.txt"), at("c[1].fits")]), dir.path()), ["d/notes.txt", "c[1].fits"]);
         assert_eq!(names(&found(&[format!("@{}", at("list"))]), dir.path()), ["c[1].fits"]);
         let mixed = found(&[at("d/*.fits"), at("d/b.fits"), format!("@{}", at("list")), at("d/e")]);
-        assert_eq!(mixed.is_named, [false, false, true, true, false, false]);
+        let named: Vec<bool> = mixed.files.iter().map(|file| mixed.named.contains(file)).collect();
+        assert_eq!(named, [false, false, true, true, false, false]);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::tiles::companion;
 use clap::ValueEnum;
 use rayon::prelude::*;
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -186,7 +186,7 @@ pub fn run(options: &Options, common: &Common) -> Result<Exit> {
     if found.files.is_empty() && found.rejected.is_empty() {
         return Err(Error::new(ErrorKind::Missing, "the lists name no input file").help("name at least one tile"));
     }
-    let tiles = only_tiles(found.files, &found.is_named, &library, common.quiet);
+    let tiles = only_tiles(found.files, &found.named, &library, common.quiet);
     let cache = common.cache()?;
     let progress = Arc::new(mosaic::Progress::default());
     let watched = Arc::clone(&progress);
@@ -210,18 +210,32 @@ pub fn run(options: &Options, common: &Common) -> Result<Exit> {
 
 /// Without what a directory or a glob may name beside the tiles: their companions, `--pb FILE`, the outputs of this mosaic
 /// and of others. What an argument names itself is always a tile.
-fn only_tiles(files: Vec<PathBuf>, is_named: &[bool], library: &mosaic::Options, is_quiet: bool) -> Vec<PathBuf> {
+fn only_tiles(
+    files: Vec<PathBuf>,
+    named: &HashSet<PathBuf>,
+    library: &mosaic::Options,
+    is_quiet: bool,
+) -> Vec<PathBuf> {
     let mut others = mosaic::outputs_of(&library.output);
     if let BeamSource::File(file) = &library.beams {
         others.push(image::input_path(&file.to_string_lossy()).unwrap_or_else(|_| file.clone()));
     }
-    others.extend(files.iter().flat_map(|file| companion::all(file)));
     let whole = |path: &PathBuf| std::fs::canonicalize(path).unwrap_or_else(|_| path.clone());
+    let companions: BTreeSet<PathBuf> =
+        files.iter().flat_map(|file| companion::all(file)).map(|path| whole(&path)).collect();
+    // A shell writes patterns out before anybody can see that they were some.
+    for file in files.iter().filter(|file| named.contains(*file) && companions.contains(&whole(file))) {
+        tracing::warn!(
+            file = %file.display(),
+            help = "do not name it, or quote the pattern: of patterns companions are left out",
+            "this is the companion of another tile, and is added as a tile too"
+        );
+    }
     let others: BTreeSet<PathBuf> = others.iter().map(whole).collect();
-    let is_tile = |(file, is_named): (&PathBuf, &bool)| {
-        *is_named || !(companion::is_map(file) || others.contains(&whole(file)) || mosaic::is_mosaic(file))
-    };
-    let are_tiles: Vec<bool> = files.par_iter().zip(is_named).map(is_tile).collect();
+    let is_other =
+        |file: &PathBuf| companion::is_map(file) || [&others, &companions].iter().any(|set| set.contains(&whole(file)));
+    let is_tile = |file: &PathBuf| named.contains(file) || !(is_other(file) || mosaic::is_mosaic(file));
+    let are_tiles: Vec<bool> = files.par_iter().map(is_tile).collect();
     let n_left_out = are_tiles.iter().filter(|is_tile| !**is_tile).count();
     if n_left_out > 0 && !is_quiet {
         let text = "left out of directories and patterns, as they are companions of tiles or outputs of mosaics";
