@@ -58,7 +58,7 @@ fn facts(folder: &Path) {
     );
 }
 
-/// Why no plan of the Gaussian is kept.
+/// What a process makes anew, as no plan of the Gaussian is kept.
 fn plans() {
     let psf = Psf::with_default_radius(SigmaPx::new(60.0).expect("it is positive")).expect("60 px fit");
     let made = median(ROUNDS, || timed(|| Gaussian::new(psf)));
