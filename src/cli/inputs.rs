@@ -69,7 +69,8 @@ impl Wanted {
     }
 }
 
-fn whole_path(path: &Path) -> PathBuf {
+/// Where a file is, whatever links lead there; a name that nothing answers to stays as it is.
+pub fn whole_path(path: &Path) -> PathBuf {
     path.canonicalize().unwrap_or_else(|_| path.to_path_buf())
 }
 

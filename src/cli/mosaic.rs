@@ -2,7 +2,7 @@
 
 use super::args::Common;
 use super::exit::Exit;
-use super::inputs::{self, Wanted};
+use super::inputs::{self, Wanted, whole_path};
 use super::progress::{Display, Shown};
 use super::regrid::Method;
 use super::report;
@@ -220,20 +220,20 @@ fn only_tiles(
     if let BeamSource::File(file) = &library.beams {
         others.push(image::input_path(&file.to_string_lossy()).unwrap_or_else(|_| file.clone()));
     }
-    let whole = |path: &PathBuf| std::fs::canonicalize(path).unwrap_or_else(|_| path.clone());
     let companions: BTreeSet<PathBuf> =
-        files.iter().flat_map(|file| companion::all(file)).map(|path| whole(&path)).collect();
+        files.iter().flat_map(|file| companion::all(file)).map(|path| whole_path(&path)).collect();
     // A shell writes patterns out before anybody can see that they were some.
-    for file in files.iter().filter(|file| named.contains(*file) && companions.contains(&whole(file))) {
+    for file in files.iter().filter(|file| named.contains(*file) && companions.contains(&whole_path(file))) {
         tracing::warn!(
             file = %file.display(),
             help = "do not name it, or quote the pattern: of patterns companions are left out",
             "this is the companion of another tile, and is added as a tile too"
         );
     }
-    let others: BTreeSet<PathBuf> = others.iter().map(whole).collect();
-    let is_other =
-        |file: &PathBuf| companion::is_map(file) || [&others, &companions].iter().any(|set| set.contains(&whole(file)));
+    let others: BTreeSet<PathBuf> = others.iter().map(|path| whole_path(path)).collect();
+    let is_other = |file: &PathBuf| {
+        companion::is_map(file) || [&others, &companions].iter().any(|set| set.contains(&whole_path(file)))
+    };
     let is_tile = |file: &PathBuf| named.contains(file) || !(is_other(file) || mosaic::is_mosaic(file));
     let are_tiles: Vec<bool> = files.par_iter().map(is_tile).collect();
     let n_left_out = are_tiles.iter().filter(|is_tile| !**is_tile).count();
