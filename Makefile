@@ -23,7 +23,7 @@ demo: build ## build, run the pipeline on a made-up projection in demo/, and sho
 	$(BINARY) demo
 
 test: packages rocksdb ## run all tests, those in the documentation too
-	$(CARGO) test $(CARGO_FLAGS)
+	$(CARGO) test --no-fail-fast $(CARGO_FLAGS)
 	@# Whether it works without them, not how fast: unoptimised it is built in a third of the time.
 	$(CARGO) test --no-default-features --lib $(CARGO_FLAGS) --config 'profile.dev.package.skycache-gpu.opt-level=0'
 

@@ -329,6 +329,7 @@ fn a_damaged_neighbour_is_named_once_by_each_run_and_leaves_its_part_without_flu
     for chunk in ["r/c/0/0", "r/c/1/1"] {
         std::fs::write(sky.group(&sky.east, EAST_CELLS[3]).join(chunk), b"no chunk").unwrap();
     }
+    sky.age();
     let names = |json: &Value| -> Vec<String> {
         json["rejected"].as_array().unwrap().iter().map(|r| r["name"].as_str().unwrap().to_owned()).collect()
     };

@@ -187,3 +187,11 @@ fn a_missing_mask_is_in_the_metadata() {
     run(&mut root.ps1(&[]), 0);
     assert_eq!(metadata(&root)["cells"][0]["inputs_missing"]["masks"], serde_json::json!(["z"]));
 }
+
+#[test]
+fn the_peak_of_a_run_is_not_that_of_the_program_that_started_it() {
+    let root = TestRoot::new(&[(3, 2)]);
+    let starter = vec![1_u8; 1 << 30];
+    let json = run(&mut root.ps1(&[]), 0);
+    assert!(json["peak_resident_bytes"].as_u64().unwrap() < std::hint::black_box(&starter).len() as u64, "{json}");
+}

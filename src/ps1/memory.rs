@@ -14,6 +14,7 @@ use crate::compute::gaussian::{Gaussian, Plan as Taps};
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::zarr::CHUNK_PX;
 use crate::units::ByteSize;
+use nix::sys::resource::{UsageWho, getrusage};
 use serde::Serialize;
 
 /// The program itself: code, stacks, lists and metadata.
@@ -211,17 +212,21 @@ impl Projection {
     }
 }
 
-/// The most memory that this process has had in use so far, in bytes; 0 where the system does not tell.
+/// The most memory that this program has had in use so far, in bytes; 0 where the system does not tell.
 pub fn peak_resident_bytes() -> u64 {
-    // SAFETY: all-zero bytes are a valid rusage, which the call fills; it keeps no pointer.
-    let usage = unsafe {
-        let mut usage: libc::rusage = std::mem::zeroed();
-        if libc::getrusage(libc::RUSAGE_SELF, &raw mut usage) != 0 {
-            return 0;
-        }
-        usage
-    };
-    let units = u64::try_from(usage.ru_maxrss).unwrap_or(0);
+    high_water_bytes().or_else(usage_bytes).unwrap_or(0)
+}
+
+/// Linux's own count for this program.
+fn high_water_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let kibibytes = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    Some(kibibytes.trim().strip_suffix(" kB")?.parse::<u64>().ok()? << 10)
+}
+
+/// What POSIX tells. Linux counts what the process that started this one had in use as well.
+fn usage_bytes() -> Option<u64> {
+    let units = u64::try_from(getrusage(UsageWho::RUSAGE_SELF).ok()?.max_rss()).ok()?;
     // Kibibytes everywhere but on Apple's systems.
-    if cfg!(target_vendor = "apple") { units } else { units << 10 }
+    Some(if cfg!(target_vendor = "apple") { units } else { units << 10 })
 }

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test file uses its own part of this")]
 
+use crate::support::files_below;
 use ndarray::Array2;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
@@ -9,8 +10,10 @@ use serde_json::{Map, json};
 use skycache_gpu::image::Header;
 use skycache_gpu::image::zarr::stage_array;
 use skycache_gpu::wcs::{PixelXy, SkyLonLat, Wcs};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::UNIX_EPOCH;
 
 /// Declinations of zones of the tessellation, and the projections around each.
 pub const ZONES: [(f64, f64); 5] = [(-30.0, 79.0), (2.0, 90.0), (30.0, 79.0), (70.0, 33.0), (86.0, 9.0)];
@@ -213,6 +216,13 @@ impl TwinSky {
             }
         }
         flux
+    }
+
+    /// Makes all files old: the stamps of what was written just now are not trusted.
+    pub fn age(&self) {
+        for name in files_below(self.path()).keys() {
+            File::open(self.path().join(name)).unwrap().set_modified(UNIX_EPOCH).unwrap();
+        }
     }
 
     pub fn list(&self) -> PathBuf {
