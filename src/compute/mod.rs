@@ -4,6 +4,7 @@ pub mod bands;
 pub mod beam;
 pub mod coadd;
 pub mod gaussian;
+mod memory_hints;
 pub mod reference;
 pub mod regrid;
 pub mod stats;

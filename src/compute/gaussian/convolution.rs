@@ -4,10 +4,10 @@
 use super::direct::Direct;
 use super::field::{Missing, Quantity};
 use super::finish::{clamp_coverage, divide, put_back_missing};
-use super::memory_hints::{CACHE_LINE, finish_streams, stream};
 use super::mirror::TILE;
 use super::multirate::Blurred;
 use super::{ACCURACY, BlurredRows, EdgeRule, Gaussian, Method, NanRule, Window};
+use crate::compute::memory_hints::{CACHE_LINE, finish_streams, stream};
 use ndarray::{Array2, ArrayView2, ArrayViewMut2, Axis, s};
 use rayon::prelude::*;
 use std::ops::Range;

@@ -6,8 +6,8 @@
 //! width changes a bit. Machines without fused multiply-adds round differently in the last place.
 
 use super::field::EXPONENT;
-use super::memory_hints::prefetch;
 use super::mirror::{Halves, TILE, TileRow};
+use crate::compute::memory_hints::prefetch;
 use multiversion::multiversion;
 use multiversion::target::target_cfg_f;
 

@@ -22,7 +22,6 @@ mod cost;
 mod decimate;
 mod finish;
 mod gather;
-pub(in crate::compute) mod memory_hints;
 mod mirror;
 mod multirate_taps;
 mod ring;

@@ -1,6 +1,7 @@
 //! The CPU twin: rows of cells one after the other, blocks of the target on all cores.
 
 mod adaptive;
+mod ahead;
 mod block;
 mod near;
 mod wide;

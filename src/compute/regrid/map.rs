@@ -34,15 +34,21 @@ pub(super) type Row = [f64; CELL_PX];
 pub(super) struct Positions {
     pub x: Row,
     pub y: Row,
-    /// Of x by the target's x, x by its y, y by x, y by y; where they were asked for.
+    /// Of x by the target's x, x by its y, y by x, y by y; where they are wanted.
     pub derivatives: Option<[Row; 4]>,
 }
 
 impl Positions {
+    /// To be filled by [`Cell::row`], again and again.
+    pub fn new(with_derivatives: bool) -> Self {
+        const ROW: Row = [f64::NAN; CELL_PX];
+        Self { x: ROW, y: ROW, derivatives: with_derivatives.then_some([ROW; 4]) }
+    }
+
     /// The area of a target pixel, in pixels of the source; the derivatives have to be there.
     #[inline]
     pub fn area(&self, i: usize) -> f64 {
-        let [x_by_x, x_by_y, y_by_x, y_by_y] = self.derivatives.as_ref().expect("they were asked for");
+        let [x_by_x, x_by_y, y_by_x, y_by_y] = self.derivatives.as_ref().expect("they are wanted");
         (x_by_x[i] * y_by_y[i] - x_by_y[i] * y_by_x[i]).abs()
     }
 }
@@ -83,7 +89,16 @@ impl Map {
 
     /// The cell of a row and column of cells.
     pub fn cell(&self, row: usize, column: usize) -> &Cell {
-        &self.cells[(row - self.first.0) * self.n_columns + column - self.first.1]
+        &self.cells[self.index(row, column)]
+    }
+
+    /// The cell behind it: to its right, or the first of the next row.
+    pub fn cell_behind(&self, row: usize, column: usize) -> Option<&Cell> {
+        self.cells.get(self.index(row, column) + 1)
+    }
+
+    fn index(&self, row: usize, column: usize) -> usize {
+        (row - self.first.0) * self.n_columns + column - self.first.1
     }
 }
 
@@ -127,9 +142,9 @@ impl Cell {
     }
 
     /// The source positions of a row of target pixels, the whole width of the cell.
-    pub fn row(&self, way: &Way, column: usize, y_px: usize, with_derivatives: bool) -> Positions {
+    pub fn row(&self, way: &Way, column: usize, y_px: usize, to: &mut Positions) {
         match self {
-            Self::Smooth(smooth) => smooth.row(y_px % CELL_PX, with_derivatives),
+            Self::Smooth(smooth) => smooth.row(y_px % CELL_PX, to),
             Self::Exact => {
                 let at = |off_x: f64, off_y: f64| {
                     let mut x: Row = std::array::from_fn(|i| (column * CELL_PX + i) as f64 + off_x);
@@ -137,17 +152,16 @@ impl Cell {
                     way.to_source(&mut x, &mut y);
                     (x, y)
                 };
-                let (x, y) = at(0.0, 0.0);
-                let derivatives = with_derivatives.then(|| {
+                (to.x, to.y) = at(0.0, 0.0);
+                if let Some(derivatives) = &mut to.derivatives {
                     let difference = |a: (Row, Row), b: (Row, Row)| {
                         let of = |a: &Row, b: &Row| std::array::from_fn(|i| a[i] - b[i]);
                         (of(&a.0, &b.0), of(&a.1, &b.1))
                     };
                     let (x_by_x, y_by_x) = difference(at(0.5, 0.0), at(-0.5, 0.0));
                     let (x_by_y, y_by_y) = difference(at(0.0, 0.5), at(0.0, -0.5));
-                    [x_by_x, x_by_y, y_by_x, y_by_y]
-                });
-                Positions { x, y, derivatives }
+                    *derivatives = [x_by_x, x_by_y, y_by_x, y_by_y];
+                }
             }
         }
     }
@@ -160,11 +174,12 @@ impl Cell {
             Self::Exact => {
                 let mut bounds = [(f64::INFINITY, f64::NEG_INFINITY); 2];
                 let column = pixels.x.start / CELL_PX;
+                let mut at = Positions::new(false);
                 for y_px in pixels.y.clone() {
-                    let Positions { x, y, .. } = self.row(way, column, y_px, false);
+                    self.row(way, column, y_px, &mut at);
                     let from = pixels.x.start % CELL_PX;
                     for i in from..from + pixels.x.len() {
-                        for (bound, value) in bounds.iter_mut().zip([x[i], y[i]]) {
+                        for (bound, value) in bounds.iter_mut().zip([at.x[i], at.y[i]]) {
                             *bound = (bound.0.min(value), bound.1.max(value));
                         }
                     }
@@ -182,23 +197,20 @@ impl Smooth {
         (cubic(&along(&self.x, v), u), cubic(&along(&self.y, v), u))
     }
 
-    fn row(&self, y_px: usize, with_derivatives: bool) -> Positions {
+    fn row(&self, y_px: usize, to: &mut Positions) {
         let v = (y_px as f64 - MIDDLE_PX) / HALF_PX;
         let (of_x, of_y) = (along(&self.x, v), along(&self.y, v));
-        let row = |terms: &[f64; 4]| {
-            let mut row = [0.0; CELL_PX];
-            row_of_cubics(terms, &mut row);
-            row
-        };
-        let derivatives = with_derivatives.then(|| {
-            let by_x = |terms: [f64; 4]| row(&derived(terms).map(|term| term / HALF_PX));
+        row_of_cubics(&of_x, &mut to.x);
+        row_of_cubics(&of_y, &mut to.y);
+        if let Some(derivatives) = &mut to.derivatives {
+            let by_x = |terms: [f64; 4]| derived(terms).map(|term| term / HALF_PX);
             let by_y = |terms: &[[f64; 4]; 4]| {
                 let columns = [0, 1, 2, 3].map(|j| derived(terms.map(|row| row[j])));
-                row(&columns.map(|column| cubic(&column, v) / HALF_PX))
+                columns.map(|column| cubic(&column, v) / HALF_PX)
             };
-            [by_x(of_x), by_y(&self.x), by_x(of_y), by_y(&self.y)]
-        });
-        Positions { x: row(&of_x), y: row(&of_y), derivatives }
+            let all = [by_x(of_x), by_y(&self.x), by_x(of_y), by_y(&self.y)];
+            all.iter().zip(derivatives).for_each(|(terms, row)| row_of_cubics(terms, row));
+        }
     }
 
     /// The derivatives at a place in the cell, in the order of [`Positions::derivatives`].

@@ -50,11 +50,11 @@ mod way;
 use crate::error::Result;
 use crate::gpu::select::{TRANSFER_SECONDS_PER_PX, Work};
 use crate::wcs::Wcs;
-use map::{Map, cells_of};
+use map::{Map, Positions, cells_of};
 use ndarray::{Array2, ArrayView2, s};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use way::Way;
 
 /// How far a position of the map may be from the exact one, in source pixels.
@@ -160,7 +160,7 @@ pub struct Regrid {
     conserve: Conserve,
     window: Option<Window>,
     /// Of the window; made when it is first needed.
-    map: OnceLock<Map>,
+    map: Arc<OnceLock<Map>>,
 }
 
 impl Regrid {
@@ -179,13 +179,19 @@ impl Regrid {
         let way = Way::new(source, target)?;
         let window = reach::reach(&way, source_shape, target_shape);
         let conserve = Conserve::SurfaceBrightness;
-        Ok(Self { way, source_shape, method, conserve, window, map: OnceLock::new() })
+        Ok(Self { way, source_shape, method, conserve, window, map: Arc::default() })
     }
 
     /// The same with pixels whose sum is kept, or whose values are.
     #[must_use]
     pub fn conserving(self, conserve: Conserve) -> Self {
         Self { conserve, ..self }
+    }
+
+    /// The same positions for another method.
+    #[must_use]
+    pub fn with_method(&self, method: Method) -> Self {
+        Self { way: self.way.clone(), window: self.window.clone(), map: Arc::clone(&self.map), method, ..*self }
     }
 
     pub fn method(&self) -> Method {
@@ -250,11 +256,12 @@ impl Regrid {
     /// not reach.
     pub fn areas(&self, target: &Window) -> Array2<f32> {
         let mut areas = Array2::from_elem(target.shape(), f32::NAN);
+        let mut at = Positions::new(true);
         self.for_each_cell(&self.clipped(target), |cell, pixels| {
             let (column, first) = (pixels.x.start / map::CELL_PX, pixels.x.start % map::CELL_PX);
             let columns = pixels.x.start - target.x.start..pixels.x.end - target.x.start;
             for y in pixels.y.clone() {
-                let at = cell.row(&self.way, column, y, true);
+                cell.row(&self.way, column, y, &mut at);
                 let row = areas.slice_mut(s![y - target.y.start, columns.clone()]);
                 row.into_iter().enumerate().for_each(|(i, area)| *area = at.area(first + i) as f32);
             }

@@ -15,7 +15,7 @@ pub(super) fn adaptive(
     covered: &mut Out,
 ) {
     let (ny, nx) = source.shape;
-    let derivatives = at.derivatives.as_ref().expect("they were asked for");
+    let derivatives = at.derivatives.as_ref().expect("they are wanted");
     for i in wanted {
         let is_inside = place(at.x[i], nx).is_some() && place(at.y[i], ny).is_some();
         let ellipse = Ellipse::of(derivatives.each_ref().map(|row| row[i]));

@@ -3,8 +3,10 @@
 use super::super::map::{CELL_PX, Cell, Positions};
 use super::super::taps::reach_of_cell;
 use super::super::{Conserve, Method, Regrid, Window};
-use super::{BLOCK_CELLS, Out, Rows, adaptive, near, wide};
-use crate::compute::gaussian::memory_hints::{finish_streams, stream};
+use super::ahead::Ahead;
+use super::near::Near;
+use super::{BLOCK_CELLS, Out, Rows, adaptive, wide};
+use crate::compute::memory_hints::{finish_streams, stream};
 use multiversion::multiversion;
 use ndarray::ArrayViewMut2;
 
@@ -47,16 +49,18 @@ impl Block<'_> {
             scratch.pixels.fill(f32::NAN);
             scratch.footprint.fill(0.0);
         }
-        let (mut out, mut there) = ([f32::NAN; CELL_PX], [0.0; CELL_PX]);
+        let mut line = Line::new(regrid);
         regrid.for_each_cell(&within, |cell, pixels| {
             let part = Part::new(regrid, cell, pixels);
-            let start = pixels.x.start % CELL_PX;
+            let behind = regrid.map().cell_behind(pixels.y.start / CELL_PX, pixels.x.start / CELL_PX);
+            let ahead = behind.and_then(|cell| Ahead::of(cell, source));
             for y in pixels.y.clone() {
-                part.row(regrid, source, y, &mut out, &mut there);
-                let to = (y - self.window.y.start) * WIDTH + pixels.x.start - self.window.x.start;
-                for (plane, values) in [(&mut scratch.pixels, &out), (&mut scratch.footprint, &there)] {
-                    plane[to..to + pixels.x.len()].copy_from_slice(&values[start..start + pixels.x.len()]);
+                if let Some(ahead) = &ahead {
+                    ahead.ask(source, y % CELL_PX);
                 }
+                let to = (y - self.window.y.start) * WIDTH + pixels.x.start - self.window.x.start;
+                let to = to..to + pixels.x.len();
+                line.fill(regrid, source, &part, y, &mut scratch.pixels[to.clone()], &mut scratch.footprint[to]);
             }
         });
         let nx = self.window.x.len();
@@ -87,44 +91,61 @@ impl<'a> Part<'a> {
         let reach = if regrid.method == Method::Adaptive { reach_of_cell(cell) } else { (0.0, 0.0) };
         Self { cell, pixels: pixels.clone(), is_inside, reach }
     }
-
-    /// The whole width of the cell; only what is in the block counts.
-    fn row(&self, regrid: &Regrid, source: &Rows, y: usize, out: &mut Out, there: &mut Out) {
-        let column = self.pixels.x.start / CELL_PX;
-        let with_derivatives = regrid.method == Method::Adaptive || regrid.conserve == Conserve::Flux;
-        let at = self.cell.row(&regrid.way, column, y, with_derivatives);
-        let wanted = self.pixels.x.start % CELL_PX..self.pixels.x.start % CELL_PX + self.pixels.x.len();
-        match regrid.method {
-            Method::Nearest => near::nearest(source, &at, wanted, out),
-            Method::Bilinear => near::bilinear(source, &at, wanted, self.is_inside, out),
-            Method::Bicubic => wide::bicubic(source, &at, wanted, out),
-            Method::Lanczos3 => wide::lanczos3(source, &at, wanted, out),
-            Method::Adaptive => {
-                adaptive::adaptive(source, &at, wanted, self.reach, out, there);
-                conserve(regrid, &at, out);
-                return;
-            }
-        }
-        conserve(regrid, &at, out);
-        finish(out, there);
-    }
 }
 
-/// Scales to the area of the target's pixels, if their flux is wanted.
-fn conserve(regrid: &Regrid, at: &Positions, out: &mut Out) {
-    if regrid.conserve == Conserve::Flux {
-        for (i, out) in out.iter_mut().enumerate() {
-            *out = (f64::from(*out) * at.area(i)) as f32;
+/// A row of a cell in the making: the whole width of the cell, of which only what is in the block counts.
+struct Line {
+    at: Positions,
+    near: Near,
+    out: Out,
+    there: Out,
+}
+
+impl Line {
+    fn new(regrid: &Regrid) -> Self {
+        let at = Positions::new(regrid.method == Method::Adaptive || regrid.conserve == Conserve::Flux);
+        Self { at, near: Near::new(), out: [f32::NAN; CELL_PX], there: [0.0; CELL_PX] }
+    }
+
+    fn fill(
+        &mut self,
+        regrid: &Regrid,
+        source: &Rows,
+        part: &Part,
+        y: usize,
+        pixels: &mut [f32],
+        footprint: &mut [f32],
+    ) {
+        let (columns, is_inside) = (&part.pixels.x, part.is_inside);
+        let Self { at, near, out, there } = self;
+        part.cell.row(&regrid.way, columns.start / CELL_PX, y, at);
+        let start = columns.start % CELL_PX;
+        let wanted = start..start + columns.len();
+        match regrid.method {
+            Method::Nearest => near.nearest(source, at, wanted.clone(), is_inside, out),
+            Method::Bilinear => near.bilinear(source, at, wanted.clone(), is_inside, out),
+            Method::Bicubic => wide::bicubic(source, at, wanted.clone(), out),
+            Method::Lanczos3 => wide::lanczos3(source, at, wanted.clone(), out),
+            Method::Adaptive => adaptive::adaptive(source, at, wanted.clone(), part.reach, out, there),
+        }
+        if regrid.conserve == Conserve::Flux {
+            out.iter_mut().enumerate().for_each(|(i, out)| *out = (f64::from(*out) * at.area(i)) as f32);
+        }
+        if regrid.method == Method::Adaptive {
+            pixels.copy_from_slice(&out[wanted.clone()]);
+            footprint.copy_from_slice(&there[wanted]);
+        } else {
+            finish(&out[wanted], pixels, footprint);
         }
     }
 }
 
 /// Brings infinities to NaN, and says where there is something.
 #[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2", "aarch64+neon"))]
-fn finish(out: &mut Out, there: &mut Out) {
-    for i in 0..CELL_PX {
-        let is_there = out[i].abs() < f32::INFINITY;
-        out[i] = if is_there { out[i] } else { f32::NAN };
-        there[i] = if is_there { 1.0 } else { 0.0 };
+fn finish(found: &[f32], pixels: &mut [f32], footprint: &mut [f32]) {
+    for ((found, pixel), there) in found.iter().zip(pixels).zip(footprint) {
+        let is_there = found.abs() < f32::INFINITY;
+        *pixel = if is_there { *found } else { f32::NAN };
+        *there = if is_there { 1.0 } else { 0.0 };
     }
 }

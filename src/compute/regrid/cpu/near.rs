@@ -2,12 +2,78 @@
 
 use super::super::SNAP_PX;
 use super::super::map::{CELL_PX, Positions, Row};
-use super::super::taps::{place, snapped};
+use super::super::taps::place;
 use super::{Out, Rows};
 use multiversion::multiversion;
 use std::ops::Range;
 
-pub(super) fn nearest(source: &Rows, at: &Positions, wanted: Range<usize>, out: &mut Out) {
+/// What stands between positions and pixels, for a row of a cell.
+pub(super) struct Near {
+    x: Places,
+    y: Places,
+    /// Of the pixels, from the first one of the row of the source that is needed first.
+    offsets: [i32; CELL_PX],
+    taps: Taps,
+}
+
+impl Near {
+    pub fn new() -> Self {
+        Self { x: Places::new(), y: Places::new(), offsets: [0; CELL_PX], taps: Taps::new() }
+    }
+
+    pub fn nearest(&mut self, source: &Rows, at: &Positions, wanted: Range<usize>, is_inside: bool, out: &mut Out) {
+        if is_inside && wanted.len() == CELL_PX {
+            self.x.find(&at.x, 0.5);
+            self.y.find(&at.y, 0.5);
+            let pixels = self.pixels(source, 0);
+            for (out, offset) in out.iter_mut().zip(&self.offsets) {
+                // SAFETY: row and column are between those that were checked.
+                *out = unsafe { *pixels.as_ptr().offset(*offset as isize) };
+            }
+        } else {
+            nearest_at_edges(source, at, wanted, out);
+        }
+    }
+
+    pub fn bilinear(&mut self, source: &Rows, at: &Positions, wanted: Range<usize>, is_inside: bool, out: &mut Out) {
+        if is_inside && wanted.len() == CELL_PX {
+            self.x.find(&at.x, 0.0);
+            self.y.find(&at.y, 0.0);
+            let pixels = self.pixels(source, 1);
+            let (first, below) = (pixels.as_ptr(), pixels[source.shape.1..].as_ptr());
+            for ((upper, lower), offset) in self.taps.upper.iter_mut().zip(&mut self.taps.lower).zip(&self.offsets) {
+                // SAFETY: row and column are between those that were checked, and so are the pixels to the right and below.
+                unsafe {
+                    *upper = first.offset(*offset as isize).cast::<Pair>().read();
+                    *lower = below.offset(*offset as isize).cast::<Pair>().read();
+                }
+            }
+        } else {
+            let Self { x, y, taps, .. } = self;
+            *taps = Taps::new();
+            gather_at_edges(source, at, wanted, (&mut x.part, &mut y.part), taps);
+        }
+        weigh(&self.taps, &self.x.part, &self.y.part, out);
+    }
+
+    /// The pixels from the first row that is needed, with the places' offsets in them; panics unless the places and as
+    /// many pixels `beyond` them, down and to the right, are there.
+    fn pixels<'a>(&mut self, source: &Rows<'a>, beyond: usize) -> &'a [f32] {
+        let (x, y, nx) = (&self.x, &self.y, source.shape.1);
+        let rows = y.least as usize..y.largest as usize + 1 + beyond;
+        assert!(
+            y.least >= 0 && rows.start >= source.first && rows.end <= source.first + source.n,
+            "the rows that are needed are given"
+        );
+        assert!(x.least >= 0 && x.largest as usize + beyond < nx, "positions are inside");
+        let nx = i32::try_from(nx).ok().filter(|nx| nx.checked_mul(rows.len() as i32).is_some());
+        let nx = nx.expect("a cell needs less than 2^31 pixels");
+        join(&x.pixels, &y.pixels, y.least, nx, &mut self.offsets);
+        &source.values[(rows.start - source.first) * source.shape.1..(rows.end - source.first) * source.shape.1]
+    }
+}
+
+fn nearest_at_edges(source: &Rows, at: &Positions, wanted: Range<usize>, out: &mut Out) {
     let (ny, nx) = source.shape;
     for i in wanted {
         let index =
@@ -19,69 +85,63 @@ pub(super) fn nearest(source: &Rows, at: &Positions, wanted: Range<usize>, out: 
     }
 }
 
-/// Where the taps of a row of a cell begin, along one axis.
+/// Where the pixels for a row of a cell are, along one axis.
 struct Places {
-    first: [i32; CELL_PX],
+    pixels: [i32; CELL_PX],
+    /// How far behind its pixel a position is.
     part: Out,
+    least: i32,
+    largest: i32,
 }
 
-/// The four pixels of each position: upper left and right, lower left and right.
-type Taps = [Out; 4];
-
-pub(super) fn bilinear(source: &Rows, at: &Positions, wanted: Range<usize>, is_inside: bool, out: &mut Out) {
-    let mut x = Places { first: [0; CELL_PX], part: [0.0; CELL_PX] };
-    let mut y = Places { first: [0; CELL_PX], part: [0.0; CELL_PX] };
-    let mut taps = [[f32::NAN; CELL_PX]; 4];
-    if is_inside && wanted.len() == CELL_PX {
-        let (columns, rows) = (split(&at.x, &mut x), split(&at.y, &mut y));
-        gather(source, (&x.first, &y.first), (columns, rows), &mut taps);
-    } else {
-        gather_at_edges(source, at, wanted, (&mut x.part, &mut y.part), &mut taps);
+impl Places {
+    fn new() -> Self {
+        Self { pixels: [0; CELL_PX], part: [0.0; CELL_PX], least: i32::MAX, largest: i32::MIN }
     }
-    weigh(&taps, &x.part, &y.part, out);
+
+    /// The pixels at or before what is `on` farther than the positions, which are inside.
+    fn find(&mut self, at: &Row, on: f64) {
+        (self.least, self.largest) = split(at, on, &mut self.pixels, &mut self.part);
+    }
 }
 
-/// The pixel before each position, which is inside, and how far behind it that is; the least and the largest pixel.
+/// Gives the least and the largest pixel.
 #[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2", "aarch64+neon"))]
-fn split(at: &Row, places: &mut Places) -> (i32, i32) {
-    let (mut low, mut high) = (i32::MAX, i32::MIN);
-    for ((at, first), part) in at.iter().zip(&mut places.first).zip(&mut places.part) {
-        let whole = (at + SNAP_PX).floor();
-        *part = snapped((at - whole) as f32);
+fn split(at: &Row, on: f64, pixels: &mut [i32; CELL_PX], part: &mut Out) -> (i32, i32) {
+    let (mut least, mut largest) = (i32::MAX, i32::MIN);
+    for ((at, pixel), part) in at.iter().zip(pixels).zip(part) {
         // SAFETY: the position lies between 0 and the length of an axis, as the caller found for all of its cell.
-        *first = unsafe { whole.to_int_unchecked() };
-        (low, high) = (low.min(*first), high.max(*first));
+        *pixel = unsafe { (at + on + SNAP_PX).to_int_unchecked() };
+        *part = (at - f64::from(*pixel)) as f32;
+        (least, largest) = (least.min(*pixel), largest.max(*pixel));
     }
-    (low, high)
+    (least, largest)
 }
 
-/// The pixels about positions that have four each, in rows that are all at hand.
-fn gather(
-    source: &Rows,
-    (x, y): (&[i32; CELL_PX], &[i32; CELL_PX]),
-    (columns, rows): ((i32, i32), (i32, i32)),
-    taps: &mut Taps,
-) {
-    let nx = source.shape.1;
-    let at_hand = source.first as i64..(source.first + source.n) as i64 - 1;
-    assert!(
-        at_hand.contains(&i64::from(rows.0)) && at_hand.contains(&i64::from(rows.1)),
-        "the rows that are needed are given"
-    );
-    assert!(columns.0 >= 0 && (columns.1 as usize) < nx - 1, "positions are inside");
-    for i in 0..CELL_PX {
-        let upper = (y[i] as usize - source.first) * nx + x[i] as usize;
-        // SAFETY: row and column are between those that were checked, and so is the pixel to the right and below.
-        unsafe {
-            taps[0][i] = *source.values.get_unchecked(upper);
-            taps[1][i] = *source.values.get_unchecked(upper + 1);
-            taps[2][i] = *source.values.get_unchecked(upper + nx);
-            taps[3][i] = *source.values.get_unchecked(upper + nx + 1);
-        }
+/// Offsets of pixels from the first one of a row.
+#[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2", "aarch64+neon"))]
+fn join(x: &[i32; CELL_PX], y: &[i32; CELL_PX], first_row: i32, nx: i32, offsets: &mut [i32; CELL_PX]) {
+    for ((offset, x), y) in offsets.iter_mut().zip(x).zip(y) {
+        *offset = (y - first_row) * nx + x;
     }
 }
 
-/// The same where positions may be anywhere; taps stay NaN for those outside.
+/// A pixel and the one to its right.
+type Pair = [f32; 2];
+
+/// The four pixels of each position.
+struct Taps {
+    upper: [Pair; CELL_PX],
+    lower: [Pair; CELL_PX],
+}
+
+impl Taps {
+    fn new() -> Self {
+        Self { upper: [[f32::NAN; 2]; CELL_PX], lower: [[f32::NAN; 2]; CELL_PX] }
+    }
+}
+
+/// The pixels about positions that may be anywhere; taps stay NaN for those outside.
 fn gather_at_edges(source: &Rows, at: &Positions, wanted: Range<usize>, part: (&mut Out, &mut Out), taps: &mut Taps) {
     let (ny, nx) = source.shape;
     for i in wanted {
@@ -91,7 +151,7 @@ fn gather_at_edges(source: &Rows, at: &Positions, wanted: Range<usize>, part: (&
         let upper = source.row(y.0);
         // A row of weight 0 need not be at hand.
         let lower = if y.1 == 0.0 { upper } else { source.row(y.0 + 1) };
-        (taps[0][i], taps[1][i], taps[2][i], taps[3][i]) = (upper[x.0], upper[right], lower[x.0], lower[right]);
+        (taps.upper[i], taps.lower[i]) = ([upper[x.0], upper[right]], [lower[x.0], lower[right]]);
     }
 }
 
@@ -99,13 +159,12 @@ fn gather_at_edges(source: &Rows, at: &Positions, wanted: Range<usize>, part: (&
 fn weigh(taps: &Taps, x: &Out, y: &Out, out: &mut Out) {
     #[inline(always)]
     fn mix(a: f32, b: f32, part: f32) -> f32 {
-        // What has no weight does not count, not even as NaN.
-        let b = if part == 0.0 { a } else { b };
+        // What has next to no weight does not count, not even as NaN.
+        let b = if part < SNAP_PX as f32 { a } else { b };
         a + part * (b - a)
     }
     for i in 0..CELL_PX {
-        let upper = mix(taps[0][i], taps[1][i], x[i]);
-        let lower = mix(taps[2][i], taps[3][i], x[i]);
+        let [upper, lower] = [taps.upper[i], taps.lower[i]].map(|[left, right]| mix(left, right, x[i]));
         out[i] = mix(upper, lower, y[i]);
     }
 }

@@ -1,6 +1,7 @@
 //! What the machine is told about memory: pixels wanted soon, and pixels written that nobody reads soon.
 //!
-//! With the gathering of four pixels in `regrid`, the only unsafe code of the CPU's arithmetic. Machines without such instructions do without.
+//! With the gathering of pixels in `regrid`, the only unsafe code of the CPU's arithmetic. Machines without such
+//! instructions do without.
 
 /// Bytes fetched at once.
 pub const CACHE_LINE: usize = 64;
