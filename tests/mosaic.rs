@@ -213,6 +213,47 @@ fn the_noise_map_tells_the_noise_of_many_skies() {
     }
 }
 
+/// Running means over 5 x 5 pixels: noise as wide as a beam.
+fn smoothed(pixels: &Array2<f32>) -> Array2<f32> {
+    Array2::from_shape_fn(pixels.dim(), |(y, x)| {
+        let near = |at: usize, n: usize| at.saturating_sub(2)..(at + 3).min(n);
+        pixels.slice(s![near(y, pixels.nrows()), near(x, pixels.ncols())]).mean().unwrap()
+    })
+}
+
+#[test]
+fn the_noise_map_tells_the_noise_of_regridded_tiles() {
+    let tiles = Tiles::new();
+    let names = ["t0.fits", "t1.fits", "t2.fits"];
+    let scale = (2.5 * STEP * 3600.0).to_string();
+    for is_white in [true, false] {
+        for (i, name) in names.iter().enumerate() {
+            let mut header = header("TAN", (0.01 * i as f64, 0.0), (350.0, 350.0), STEP);
+            header.set("CROTA2", 20.0 * (i + 1) as f64, "").unwrap();
+            let white = noise((700, 700), 70 + i as u64) * (1.0 + i as f32);
+            tiles.write(name, &header, &if is_white { white } else { smoothed(&white) });
+        }
+        for method in ["nearest", "bilinear", "bicubic", "lanczos3", "adaptive"] {
+            for grid in [&[][..], &["--scale", &scale]] {
+                let options = ["-o", "m.fits", "--overwrite", "--no-cache", "--method", method];
+                let report = tiles.json(&[&names, &options[..], grid].concat());
+                let (flux, said, count) =
+                    (tiles.pixels("m.fits"), tiles.pixels("m_noise.fits"), tiles.pixels("m_count.fits"));
+                let all = flux.iter().zip(&said).zip(&count).filter(|(_, count)| **count == 3.0);
+                let squares: Vec<f64> = all.map(|((flux, said), _)| f64::from(flux / said).powi(2)).collect();
+                assert!(squares.len() > 100_000 / if grid.is_empty() { 1 } else { 7 }, "{}", squares.len());
+                let found = (squares.iter().sum::<f64>() / squares.len() as f64).sqrt();
+                eprintln!("{method} {grid:?} white {is_white}: {found:.4}, left {}", report["tiles"][0]["noise_left"]);
+                assert!((found - 1.0).abs() < 0.02, "{method} {grid:?} white {is_white}: {found}");
+                let weight = tiles.pixels("m_weight.fits").iter().copied().fold(0.0, f32::max);
+                let sigma = |i: usize| report["tiles"][i]["sigma"].as_f64().unwrap();
+                let formula: f64 = (0..3).map(|i| sigma(i).powi(-2)).sum();
+                assert!((f64::from(weight) / formula - 1.0).abs() < 1e-6, "weights know nothing of that");
+            }
+        }
+    }
+}
+
 /// Point sources seen by a beam of 4 px, on three tiles of different projections and turns, away from the tiles' edges,
 /// where the wide support of the method is cut.
 fn sources(tiles: &Tiles, n_tiles: usize) -> Vec<(f64, f64)> {

@@ -27,7 +27,7 @@ use std::time::Instant;
 #[command(after_help = "\
 M = sum w I / sum w, with I divided by the primary beam and w = PB^2 / sigma^2; NaN where the sum of the weights is below 1 % of its largest value. Beside OUT.fits: OUT_weight.fits, OUT_noise.fits, OUT_pb.fits, OUT_count.fits, OUT_coverage.fits, OUT_exptime.fits and OUT.json, which says how it came about.
 
-The noise map is that of pixels before they are regridded: right for noise as wide as a beam; white noise is lower, 0.90 of the map with lanczos3, 0.82 with bicubic, 0.67 with bilinear, 0.44 with adaptive or less.
+The noise map is that of the mosaic's own pixels: what regridding leaves of the noise is measured for each tile, `noise_left` in OUT.json. The weight map knows nothing of that.
 
 If the outputs are there and are those of the same files and options, nothing is done, with --overwrite or without.
 

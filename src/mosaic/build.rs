@@ -2,16 +2,17 @@
 
 use super::grid::{self, Grid, unit_vector};
 use super::held::{self, Held};
+use super::noise_left::noise_left;
 use super::outputs::{self, Paths};
-use super::pieces::{Loaded, PIECE_PX, Placed, Placement, overlap, squares};
+use super::pieces::{Loaded, PIECE_PX, Placed, overlap, squares};
 use super::postcheck;
 use super::record::{self, Known};
 use super::source::Source;
 use super::tile::{BeamSource, Files, Measured, Response, Tile};
-use super::{Map, Options, Pieces, Progress, Report, Warning, consistency};
+use super::{Options, Pieces, Progress, Report, Warning, consistency};
 use crate::cache::Cache;
 use crate::compute::coadd::{Layer, Maps, Noise, Sums};
-use crate::compute::regrid::{Conserve, Method, Window};
+use crate::compute::regrid::{Conserve, Window};
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::{beam, publish};
 use crate::interrupt;
@@ -96,12 +97,11 @@ pub fn build(
         }
     };
     check_size(&grid, &measured, options, &paths, budget_bytes)?;
-    let placed = place(measured, &grid, options, &mut rejected)?;
+    let placed = place(measured, &grid, options, cache, &mut rejected)?;
     if placed.is_empty() {
         return Err(nothing_left(Error::new(ErrorKind::Missing, "no tile is left to be added"), &rejected));
     }
     warnings.extend(lonely(&placed));
-    warnings.extend(wrong_noise(&placed, options));
 
     let work = Work { options, cache, progress, grid: &grid, placed: &placed, budget_bytes, counts: Counts::default() };
     let folder = paths.image.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -269,15 +269,25 @@ fn check_size(grid: &Grid, measured: &[Measured], options: &Options, paths: &Pat
     }
 }
 
-fn place(measured: Vec<Measured>, grid: &Grid, options: &Options, rejected: &mut Vec<Rejected>) -> Result<Vec<Placed>> {
+/// Places tiles on the grid; those that lie outside of it are rejected.
+fn place(
+    measured: Vec<Measured>,
+    grid: &Grid,
+    options: &Options,
+    cache: &Cache,
+    rejected: &mut Vec<Rejected>,
+) -> Result<Vec<Placed>> {
     keep_good(measured, rejected, |measured| {
         let per_pixel = options.per_pixel || measured.tile.unit.as_deref().is_some_and(beam::is_per_pixel);
         let conserve = if per_pixel { Conserve::Flux } else { Conserve::SurfaceBrightness };
         let placed = Placed::new(measured, grid, options.method, conserve)?;
-        placed.filter(|placed| overlap(&placed.window, &grid.window).is_some()).ok_or_else(|| {
+        let reaches = |placed: &Placed| overlap(&placed.window, &grid.window).is_some();
+        let mut placed = placed.filter(reaches).ok_or_else(|| {
             Error::new(ErrorKind::Shape, "the tile lies outside of the template")
                 .help("leave the tile out, or choose a template that covers it")
-        })
+        })?;
+        placed.noise_left = noise_left(&placed, cache)?;
+        Ok(placed)
     })
 }
 
@@ -293,17 +303,6 @@ fn lonely(placed: &[Placed]) -> Vec<Warning> {
         text: "the tile overlaps no other".into(),
     };
     alone.map(warning).collect()
-}
-
-/// Says that the noise map is too high after a method that averages pixels.
-fn wrong_noise(placed: &[Placed], options: &Options) -> Option<Warning> {
-    let is_regridded = placed.iter().any(|placed| matches!(placed.placement, Placement::Regrid(_)));
-    (is_regridded && options.method == Method::Adaptive && options.maps.contains(&Map::Noise)).then(|| Warning {
-        code: "noise-of-adaptive".into(),
-        tile: None,
-        text: "adaptive averages pixels: the noise map, of pixels of the tiles, is higher than the noise of the mosaic"
-            .into(),
-    })
 }
 
 /// What all strips share.
@@ -365,8 +364,9 @@ impl Work<'_> {
     }
 
     fn add_strip(&self, strip: &Window) -> Result<Maps> {
+        let is_regridded = self.placed.iter().any(|placed| placed.noise_left != 1.0);
         let square = |window: Window| {
-            let sums = Sums::new(window.shape(), self.options.weighting);
+            let sums = Sums::new(window.shape(), self.options.weighting, is_regridded);
             Square { window, sums, directions: OnceLock::new() }
         };
         let mut strip_squares: Vec<Square> = squares(strip).into_iter().map(square).collect();
@@ -478,6 +478,7 @@ impl Work<'_> {
             pixels,
             response: modelled.as_ref().map(|modelled| modelled.view()).or(response),
             noise,
+            noise_left: tile.placed.noise_left,
             form: measured.tile.form,
             cutoff: self.options.pb_cutoff,
             exposure_s: measured.tile.exposure_s.unwrap_or(f64::NAN),

@@ -221,12 +221,13 @@ mod tests {
             .iter()
             .map(|sigma| {
                 let pixels = Array2::from_elem((2, 3), *sigma as f32);
-                let mut sums = Sums::new((2, 4), Weighting::default());
+                let mut sums = Sums::new((2, 4), Weighting::default(), false);
                 let noise = Noise::Even(*sigma);
                 let layer = Layer {
                     pixels: pixels.view(),
                     response: None,
                     noise,
+                    noise_left: 1.0,
                     form: Form::Corrected,
                     cutoff: 0.0,
                     exposure_s: 7.0,

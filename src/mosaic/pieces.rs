@@ -29,6 +29,8 @@ pub struct Placed {
     pub window: Window,
     /// With flux, pixels that are regridded are multiplied by their areas.
     pub conserve: Conserve,
+    /// What regridding leaves of the noise of its pixels, as a part.
+    pub noise_left: f64,
     /// For each plane of a piece that has to be regridded.
     keys: [Option<KeyBuilder>; 4],
 }
@@ -75,7 +77,8 @@ impl Placed {
             }
         };
         let Some(window) = window else { return Ok(None) };
-        let mut placed = Self { placement, window, conserve, keys: [None, None, None, None], measured };
+        let mut placed =
+            Self { placement, window, conserve, noise_left: 1.0, keys: [None, None, None, None], measured };
         if matches!(placed.placement, Placement::Regrid(_)) {
             let cards = grid.whole_cards();
             let key = |source: &Source| {
@@ -89,6 +92,22 @@ impl Placed {
             placed.keys = [pixels, response, noise, areas];
         }
         Ok(Some(placed))
+    }
+
+    /// Of what regridding leaves of its noise; `None` for a tile that is on the grid.
+    pub fn noise_key(&self) -> Option<Key> {
+        self.keys[0].clone().map(|key| key.text("of the piece", "noise left").finish())
+    }
+
+    /// Rows of the image, from memory where they are kept.
+    ///
+    /// # Errors
+    /// If the image cannot be read.
+    pub fn image_rows(&self, rows: Range<usize>) -> Result<Array2<f32>> {
+        match &self.measured.kept {
+            Some(kept) => Ok(kept.pixels.slice(s![rows, ..]).to_owned()),
+            None => self.measured.tile.files.image.rows(rows),
+        }
     }
 
     /// The image, the image of the primary beam, and the noise map.

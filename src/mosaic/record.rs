@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Raise the version when the same files and options give other outputs.
-const MOSAIC: Operation = Operation { name: "mosaic", version: 2 };
+const MOSAIC: Operation = Operation { name: "mosaic", version: 3 };
 
 /// Digits of a content hash in a header card.
 const SHORT_HASH: usize = 16;
@@ -340,6 +340,7 @@ impl Made<'_> {
             "primary_beam": response,
             "sigma": placed.measured.noise.sigma(),
             "noise_map": noise_map,
+            "noise_left": placed.noise_left,
             "exposure_s": tile.exposure_s,
             "regridded": matches!(placed.placement, Placement::Regrid(_)),
             "conserve": placed.conserve.name(),

@@ -11,7 +11,7 @@ pub struct Sums {
     flux: Array2<f64>,
     /// sum w
     weight: Array2<f64>,
-    /// sum w^2 sigma^2 / B^2; not kept where it is the sum of the weights.
+    /// sum w^2 f^2 sigma^2 / B^2; not kept where it is the sum of the weights.
     variance: Option<Array2<f64>>,
     response: Array2<f32>,
     count: Array2<f32>,
@@ -46,9 +46,9 @@ struct Row<'a> {
 }
 
 impl Sums {
-    /// Nothing yet, of (ny, nx) pixels.
-    pub fn new(shape: (usize, usize), weighting: Weighting) -> Self {
-        let has_variance = weighting != Weighting::Pb2OverRms2;
+    /// Nothing yet, of (ny, nx) pixels; regridding may have left less than all of the noise of some layers.
+    pub fn new(shape: (usize, usize), weighting: Weighting, is_regridded: bool) -> Self {
+        let has_variance = is_regridded || weighting != Weighting::Pb2OverRms2;
         Self {
             weighting,
             flux: Array2::zeros(shape),
@@ -156,7 +156,7 @@ impl Row<'_> {
             self.flux[x] += weight * flux;
             self.weight[x] += weight;
             if let Some(variance) = &mut self.variance {
-                variance[x] += (weight * sigma / response).powi(2);
+                variance[x] += (weight * layer.noise_left * sigma / response).powi(2);
             }
             self.response[x] = self.response[x].max(response as f32);
             self.count[x] += 1.0;
@@ -172,7 +172,15 @@ mod tests {
 
     fn layer<'a>(pixels: &'a Array2<f32>, response: Option<&'a Array2<f32>>, sigma: f64, form: Form) -> Layer<'a> {
         let response = response.map(|response| response.view());
-        Layer { pixels: pixels.view(), response, noise: Noise::Even(sigma), form, cutoff: 0.0, exposure_s: 10.0 }
+        Layer {
+            pixels: pixels.view(),
+            response,
+            noise: Noise::Even(sigma),
+            noise_left: 1.0,
+            form,
+            cutoff: 0.0,
+            exposure_s: 10.0,
+        }
     }
 
     #[test]
@@ -180,7 +188,7 @@ mod tests {
         let (a, b) = (array![[1.0_f32, 2.0, 5.0]], array![[3.0_f32, 6.0, f32::NAN]]);
         let (of_a, of_b) = (array![[1.0_f32, 0.5, 0.25]], array![[0.5_f32, 1.0, 1.0]]);
         for weighting in [Weighting::Uniform, Weighting::Rms, Weighting::Pb2, Weighting::Pb2OverRms2] {
-            let mut sums = Sums::new((1, 3), weighting);
+            let mut sums = Sums::new((1, 3), weighting, false);
             sums.add((0, 0), &layer(&a, Some(&of_a), 0.1, Form::Corrected));
             sums.add((0, 0), &layer(&b, Some(&of_b), 0.2, Form::Uncorrected));
             let maps = sums.maps();
@@ -212,7 +220,7 @@ mod tests {
     #[test]
     fn where_no_tile_has_a_vote_nothing_is_made_up() {
         let (pixels, response) = (array![[1.0_f32, 1.0, 1.0, f32::INFINITY]], array![[0.0_f32, f32::NAN, 0.05, 1.0]]);
-        let mut sums = Sums::new((1, 4), Weighting::default());
+        let mut sums = Sums::new((1, 4), Weighting::default(), false);
         sums.add((0, 0), &Layer { cutoff: 0.1, ..layer(&pixels, Some(&response), 1.0, Form::Corrected) });
         let maps = sums.maps();
         assert!(maps.flux.iter().chain(&maps.noise).all(|pixel| pixel.is_nan()));
@@ -225,7 +233,7 @@ mod tests {
         let (of_corrected, of_uncorrected) = (array![[0.2_f32]], array![[0.1_f32]]);
         let mut weights = [(&flux, &of_corrected, Form::Corrected), (&flux, &of_uncorrected, Form::Uncorrected)].map(
             |(pixels, map, form)| {
-                let mut sums = Sums::new((1, 1), Weighting::default());
+                let mut sums = Sums::new((1, 1), Weighting::default(), false);
                 let noise = Noise::Map(map.view());
                 sums.add((0, 0), &Layer { noise, ..layer(pixels, Some(&response), 1.0, form) });
                 sums.maps().weight[(0, 0)]
@@ -240,7 +248,7 @@ mod tests {
     #[test]
     fn equal_tiles_give_the_tile_back() {
         let tile = Array2::from_shape_fn((5, 7), |(y, x)| ((y * 7 + x) as f32).sin());
-        let mut sums = Sums::new((9, 9), Weighting::default());
+        let mut sums = Sums::new((9, 9), Weighting::default(), false);
         for sigma in [0.3, 1.7, 0.01] {
             sums.add((2, 1), &layer(&tile, None, sigma, Form::Corrected));
         }

@@ -4,8 +4,10 @@
 //! sigma_k the noise of the tile where B is 1, which is that of the image before the division.
 //!
 //! ```text
-//!  M = sum w I / sum w          noise of M = sqrt(sum w^2 sigma^2 / B^2) / sum w
+//!  M = sum w I / sum w          noise of M = sqrt(sum w^2 f^2 sigma^2 / B^2) / sum w
 //! ```
+//!
+//! with f_k the part of the noise that is left where the tile was regridded: pixels that are averaged have less.
 //!
 //! A tile that was not corrected, J = B I, enters as J / B: with w = B^2 / sigma^2 that is the sum of B J / sigma^2.
 //! Source: Sault, Staveley-Smith and Brouw 1996, section 2 (linear mosaicing).
@@ -91,6 +93,8 @@ pub struct Layer<'a> {
     /// Response of the primary beam, of the same shape; 1 everywhere without it.
     pub response: Option<ArrayView2<'a, f32>>,
     pub noise: Noise<'a>,
+    /// What regridding left of the noise, as a part; weights do not depend on it.
+    pub noise_left: f64,
     pub form: Form,
     /// Response below which the tile has no vote.
     pub cutoff: f32,
