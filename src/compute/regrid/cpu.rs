@@ -3,6 +3,7 @@
 mod adaptive;
 mod ahead;
 mod block;
+mod lines;
 mod near;
 mod wide;
 

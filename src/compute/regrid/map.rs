@@ -67,6 +67,8 @@ pub(super) enum Cell {
 pub(super) struct Smooth {
     pub x: [[f64; 4]; 4],
     pub y: [[f64; 4]; 4],
+    /// Between which all x of the cell lie, and all y.
+    pub whole: [(f64, f64); 2],
 }
 
 /// The cells that a part of the target lies in.
@@ -84,7 +86,7 @@ impl Map {
         let columns = cells_of(&window.x);
         let row_of_cells = |row: usize| cells(way, row, columns.clone());
         let cells: Vec<Vec<Cell>> = rows.clone().into_par_iter().map(row_of_cells).collect();
-        Self { first: (rows.start, columns.start), n_columns: columns.len(), cells: cells.concat() }
+        Self { first: (rows.start, columns.start), n_columns: columns.len(), cells: cells.into_iter().flatten().collect() }
     }
 
     /// The cell of a row and column of cells.
@@ -128,7 +130,7 @@ impl Cell {
     /// From the exact positions: nodes, then checks.
     fn through(x: &[f64; N_EXACT], y: &[f64; N_EXACT]) -> Self {
         const N_NODES: usize = NODES_PX.len() * NODES_PX.len();
-        let smooth = Smooth { x: pruned(polynomial(&x[..N_NODES])), y: pruned(polynomial(&y[..N_NODES])) };
+        let smooth = Smooth::new(pruned(polynomial(&x[..N_NODES])), pruned(polynomial(&y[..N_NODES])));
         let is_near =
             CHECKS_PX.iter().flat_map(|at_y| CHECKS_PX.map(|at_x| (at_x, *at_y))).enumerate().all(|(i, at)| {
                 let (found_x, found_y) = smooth.at(at.0, at.1);
@@ -191,6 +193,18 @@ impl Cell {
 }
 
 impl Smooth {
+    fn new(x: [[f64; 4]; 4], y: [[f64; 4]; 4]) -> Self {
+        let mut smooth = Self { x, y, whole: [(f64::NAN, f64::NAN); 2] };
+        smooth.whole = smooth.bounds(&Window { y: 0..CELL_PX, x: 0..CELL_PX });
+        smooth
+    }
+
+    /// How far a row of the cell is from straight at most, in x and y.
+    pub fn bend(&self) -> f64 {
+        let of = |terms: &[[f64; 4]; 4]| terms.iter().map(|row| row[2].abs() + row[3].abs()).sum::<f64>();
+        2.0 * of(&self.x).max(of(&self.y))
+    }
+
     /// The source position of a place in the cell, counted from its first pixel.
     fn at(&self, x_px: f64, y_px: f64) -> (f64, f64) {
         let (u, v) = ((x_px - MIDDLE_PX) / HALF_PX, (y_px - MIDDLE_PX) / HALF_PX);
@@ -230,10 +244,12 @@ impl Smooth {
             let first = (range.start % CELL_PX) as f64;
             first + (range.len() as f64 - 1.0) * i as f64 / 3.0
         };
-        let at = |i: usize, j: usize| self.at(place(&pixels.x, j), place(&pixels.y, i));
-        let positions = [0, 1, 2, 3].map(|i| [0, 1, 2, 3].map(|j| at(i, j)));
-        [positions.map(|row| row.map(|(x, _)| x)), positions.map(|row| row.map(|(_, y)| y))].map(|grid| {
-            let rows = grid.map(bernstein);
+        let part = |px: f64| (px - MIDDLE_PX) / HALF_PX;
+        [&self.x, &self.y].map(|terms| {
+            let rows = [0, 1, 2, 3].map(|i| {
+                let row = along(terms, part(place(&pixels.y, i)));
+                bernstein([0, 1, 2, 3].map(|j| cubic(&row, part(place(&pixels.x, j)))))
+            });
             let columns = [0, 1, 2, 3].map(|j| bernstein(rows.map(|row| row[j])));
             columns
                 .iter()

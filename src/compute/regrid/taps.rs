@@ -60,8 +60,8 @@ pub(super) fn place(position: f64, n: usize) -> Option<(usize, f32)> {
         return None;
     }
     let position = position.max(0.0).min(n - 1.0);
-    let first = (position + SNAP_PX).floor();
-    Some((first as usize, snapped((position - first) as f32)))
+    let first = (position + SNAP_PX) as usize;
+    Some((first, snapped((position - first as f64) as f32)))
 }
 
 /// The part behind a pixel, 0 if next to nothing.

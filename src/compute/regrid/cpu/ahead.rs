@@ -1,6 +1,5 @@
 //! Pixels of the source, brought near a cell ahead: the lines of a slanted image lie where no processor looks by itself.
 
-use super::super::Window;
 use super::super::map::{CELL_PX, Cell};
 use super::Rows;
 use crate::compute::memory_hints::{CACHE_LINE, prefetch};
@@ -21,7 +20,7 @@ impl Ahead {
     /// `None` where it cannot be told at once, or would not help.
     pub fn of(cell: &Cell, source: &Rows) -> Option<Self> {
         let Cell::Smooth(smooth) = cell else { return None };
-        let [x, y] = smooth.bounds(&Window { y: 0..CELL_PX, x: 0..CELL_PX });
+        let [x, y] = smooth.whole;
         let within = |(low, high): (f64, f64), at_hand: Range<usize>, more: usize| {
             let start = (low.max(0.0) as usize).clamp(at_hand.start, at_hand.end);
             start..((high + 2.0).max(0.0) as usize + more).min(at_hand.end).max(start)

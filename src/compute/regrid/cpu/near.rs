@@ -21,38 +21,65 @@ impl Near {
         Self { x: Places::new(), y: Places::new(), offsets: [0; CELL_PX], taps: Taps::new() }
     }
 
-    pub fn nearest(&mut self, source: &Rows, at: &Positions, wanted: Range<usize>, is_inside: bool, out: &mut Out) {
-        if is_inside && wanted.len() == CELL_PX {
-            self.x.find(&at.x, 0.5);
-            self.y.find(&at.y, 0.5);
-            let pixels = self.pixels(source, 0);
-            for (out, offset) in out.iter_mut().zip(&self.offsets) {
-                // SAFETY: row and column are between those that were checked.
-                *out = unsafe { *pixels.as_ptr().offset(*offset as isize) };
-            }
-        } else {
-            nearest_at_edges(source, at, wanted, out);
+    /// Finds the pixels at or before what is `on` farther than positions, which are inside.
+    pub fn find(&mut self, at: &Positions, on: f64) {
+        self.x.find(&at.x, on);
+        self.y.find(&at.y, on);
+    }
+
+    /// The pixels that were found.
+    pub fn nearest(&mut self, source: &Rows, out: &mut Out) {
+        let pixels = self.pixels(source, 0);
+        for (out, offset) in out.iter_mut().zip(&self.offsets) {
+            // SAFETY: row and column are between those that were checked.
+            *out = unsafe { *pixels.as_ptr().offset(*offset as isize) };
         }
     }
 
-    pub fn bilinear(&mut self, source: &Rows, at: &Positions, wanted: Range<usize>, is_inside: bool, out: &mut Out) {
-        if is_inside && wanted.len() == CELL_PX {
-            self.x.find(&at.x, 0.0);
-            self.y.find(&at.y, 0.0);
-            let pixels = self.pixels(source, 1);
-            let (first, below) = (pixels.as_ptr(), pixels[source.shape.1..].as_ptr());
-            for ((upper, lower), offset) in self.taps.upper.iter_mut().zip(&mut self.taps.lower).zip(&self.offsets) {
-                // SAFETY: row and column are between those that were checked, and so are the pixels to the right and below.
-                unsafe {
-                    *upper = first.offset(*offset as isize).cast::<Pair>().read();
-                    *lower = below.offset(*offset as isize).cast::<Pair>().read();
-                }
-            }
-        } else {
-            let Self { x, y, taps, .. } = self;
-            *taps = Taps::new();
-            gather_at_edges(source, at, wanted, (&mut x.part, &mut y.part), taps);
+    /// The same for positions that may be anywhere.
+    pub fn nearest_at_edges(&self, source: &Rows, at: &Positions, wanted: Range<usize>, out: &mut Out) {
+        let (ny, nx) = source.shape;
+        for i in wanted {
+            let index =
+                |position: f64, n: usize| place(position, n).map(|_| ((position + 0.5 + SNAP_PX) as usize).min(n - 1));
+            out[i] = match (index(at.x[i], nx), index(at.y[i], ny)) {
+                (Some(x), Some(y)) => source.row(y)[x],
+                _ => f32::NAN,
+            };
         }
+    }
+
+    /// Takes the four pixels about each position, from those that were found.
+    pub fn gather(&mut self, source: &Rows) {
+        let pixels = self.pixels(source, 1);
+        let (first, below) = (pixels.as_ptr(), pixels[source.shape.1..].as_ptr());
+        for ((upper, lower), offset) in self.taps.upper.iter_mut().zip(&mut self.taps.lower).zip(&self.offsets) {
+            // SAFETY: row and column are between those that were checked, and so are the pixels to the right and below.
+            unsafe {
+                *upper = first.offset(*offset as isize).cast::<Pair>().read();
+                *lower = below.offset(*offset as isize).cast::<Pair>().read();
+            }
+        }
+    }
+
+    /// The same for positions that may be anywhere; pixels are NaN for those outside.
+    pub fn gather_at_edges(&mut self, source: &Rows, at: &Positions, wanted: Range<usize>) {
+        let (ny, nx) = source.shape;
+        let taps = &mut self.taps;
+        *taps = Taps::new();
+        for i in wanted {
+            let (Some(x), Some(y)) = (place(at.x[i], nx), place(at.y[i], ny)) else { continue };
+            (self.x.part[i], self.y.part[i]) = (x.1, y.1);
+            let right = (x.0 + 1).min(nx - 1);
+            let upper = source.row(y.0);
+            // A row of weight 0 need not be at hand.
+            let lower = if y.1 == 0.0 { upper } else { source.row(y.0 + 1) };
+            (taps.upper[i], taps.lower[i]) = ([upper[x.0], upper[right]], [lower[x.0], lower[right]]);
+        }
+    }
+
+    /// Weighs the four pixels.
+    pub fn weigh(&self, out: &mut Out) {
         weigh(&self.taps, &self.x.part, &self.y.part, out);
     }
 
@@ -70,18 +97,6 @@ impl Near {
         let nx = nx.expect("a cell needs less than 2^31 pixels");
         join(&x.pixels, &y.pixels, y.least, nx, &mut self.offsets);
         &source.values[(rows.start - source.first) * source.shape.1..(rows.end - source.first) * source.shape.1]
-    }
-}
-
-fn nearest_at_edges(source: &Rows, at: &Positions, wanted: Range<usize>, out: &mut Out) {
-    let (ny, nx) = source.shape;
-    for i in wanted {
-        let index =
-            |position: f64, n: usize| place(position, n).map(|_| ((position + 0.5 + SNAP_PX) as usize).min(n - 1));
-        out[i] = match (index(at.x[i], nx), index(at.y[i], ny)) {
-            (Some(x), Some(y)) => source.row(y)[x],
-            _ => f32::NAN,
-        };
     }
 }
 
@@ -138,20 +153,6 @@ struct Taps {
 impl Taps {
     fn new() -> Self {
         Self { upper: [[f32::NAN; 2]; CELL_PX], lower: [[f32::NAN; 2]; CELL_PX] }
-    }
-}
-
-/// The pixels about positions that may be anywhere; taps stay NaN for those outside.
-fn gather_at_edges(source: &Rows, at: &Positions, wanted: Range<usize>, part: (&mut Out, &mut Out), taps: &mut Taps) {
-    let (ny, nx) = source.shape;
-    for i in wanted {
-        let (Some(x), Some(y)) = (place(at.x[i], nx), place(at.y[i], ny)) else { continue };
-        (part.0[i], part.1[i]) = (x.1, y.1);
-        let right = (x.0 + 1).min(nx - 1);
-        let upper = source.row(y.0);
-        // A row of weight 0 need not be at hand.
-        let lower = if y.1 == 0.0 { upper } else { source.row(y.0 + 1) };
-        (taps.upper[i], taps.lower[i]) = ([upper[x.0], upper[right]], [lower[x.0], lower[right]]);
     }
 }
 
