@@ -26,7 +26,7 @@ fn add(criterion: &mut Criterion) {
     for (id, response) in [("add", None), ("add_with_beam", Some(response.view()))] {
         let (noise, form) = (Noise::Even(0.1), Form::Uncorrected);
         let layer =
-            Layer { pixels: pixels.view(), response, noise, noise_left: 1.0, form, cutoff: 0.0, exposure_s: 1.0 };
+            Layer { pixels: pixels.view(), response, noise, noise_left: None, form, cutoff: 0.0, exposure_s: 1.0 };
         let mut sums = Sums::new((N_PX, N_PX), Weighting::default(), false);
         group.bench_function(id, |bencher| bencher.iter(|| sums.add((0, 0), black_box(&layer))));
     }

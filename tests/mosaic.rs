@@ -243,13 +243,94 @@ fn the_noise_map_tells_the_noise_of_regridded_tiles() {
                 let squares: Vec<f64> = all.map(|((flux, said), _)| f64::from(flux / said).powi(2)).collect();
                 assert!(squares.len() > 100_000 / if grid.is_empty() { 1 } else { 7 }, "{}", squares.len());
                 let found = (squares.iter().sum::<f64>() / squares.len() as f64).sqrt();
-                eprintln!("{method} {grid:?} white {is_white}: {found:.4}, left {}", report["tiles"][0]["noise_left"]);
+                eprintln!("{method} {grid:?} white {is_white}: {found:.4}");
                 assert!((found - 1.0).abs() < 0.02, "{method} {grid:?} white {is_white}: {found}");
                 let weight = tiles.pixels("m_weight.fits").iter().copied().fold(0.0, f32::max);
                 let sigma = |i: usize| report["tiles"][i]["sigma"].as_f64().unwrap();
                 let formula: f64 = (0..3).map(|i| sigma(i).powi(-2)).sum();
                 assert!((f64::from(weight) / formula - 1.0).abs() < 1e-6, "weights know nothing of that");
             }
+        }
+    }
+}
+
+#[test]
+fn blank_pixels_smooth_sky_and_narrow_data_do_not_mislead_the_noise_map() {
+    let tiles = Tiles::new();
+    let white = noise((300, 300), 7) * 1e-3;
+    let from_middle = |(y, x): (usize, usize)| (y as f64 - 150.0).hypot(x as f64 - 150.0);
+    let disc = |radius: f64| {
+        let mut pixels = white.clone();
+        pixels.indexed_iter_mut().filter(|(at, _)| from_middle(*at) > radius).for_each(|(_, pixel)| *pixel = 0.0);
+        pixels
+    };
+    let mut smooth = white.clone();
+    smooth
+        .indexed_iter_mut()
+        .for_each(|(at, pixel)| *pixel += 0.02 * (-(from_middle(at) / 100.0).powi(2)).exp() as f32);
+    let mut narrow = Array2::from_elem((300, 300), f32::NAN);
+    narrow.slice_mut(s![.., 140..190]).assign(&white.slice(s![.., 140..190]));
+    // What it says of white noise, to hold the others against.
+    let mut alone: Vec<Array2<f32>> = Vec::new();
+    for (name, pixels) in
+        [("white", white.clone()), ("r70", disc(70.0)), ("r90", disc(90.0)), ("smooth", smooth), ("narrow", narrow)]
+    {
+        for (i, (turn, method, least)) in
+            [(11.0, "lanczos3", 0.7), (11.0, "bilinear", 0.49), (0.0, "bilinear", 0.49)].into_iter().enumerate()
+        {
+            let shift = if turn == 0.0 { 0.5 } else { 0.0 };
+            let mut header = header("TAN", (45.0, 30.0), (150.0 + shift, 150.0 + shift), STEP);
+            header.set("CROTA2", turn, "").unwrap();
+            tiles.write("a.fits", &header, &pixels);
+            header.set("CROTA2", 0.0, "").unwrap();
+            header.set("CRPIX1", 150.0, "").unwrap();
+            header.set("CRPIX2", 150.0, "").unwrap();
+            tiles.write("grid.fits", &header, &white);
+            let options = ["--template", "grid.fits", "--sigma", "1e-3", "--method", method, "--overwrite"];
+            tiles.json(&[&["a.fits", "-o", "m.fits"][..], &options].concat());
+            let said = tiles.pixels("m_noise.fits").slice(s![110..190, 145..180]).to_owned() / 1e-3;
+            if name == "white" {
+                let (low, high) = said.iter().fold((1.0_f32, 0.0_f32), |(low, high), f| (low.min(*f), high.max(*f)));
+                assert!(low > least && low < least + 0.1 && (turn == 0.0 || high > 0.99), "{method}: {low} to {high}");
+                alone.push(said);
+                continue;
+            }
+            let worst = said.iter().zip(&alone[i]).map(|(a, b)| (a / b - 1.0).abs()).fold(0.0, f32::max);
+            assert!(worst < 0.03, "{name} {turn} {method}: {worst}");
+        }
+    }
+}
+
+#[test]
+fn noise_maps_with_zeros_and_steps_leave_the_mosaic_as_it_is() {
+    let tiles = Tiles::new();
+    let mut header = header("TAN", (45.0, 30.0), (100.0, 100.0), STEP);
+    tiles.write("grid.fits", &header, &Array2::zeros((200, 200)));
+    header.set("CROTA2", 11.0, "").unwrap();
+    tiles.write("a.fits", &header, &(noise((200, 200), 8) * 1e-3));
+    let even = Array2::from_elem((200, 200), 1e-3_f32);
+    let mut beyond = even.clone();
+    beyond.indexed_iter_mut().for_each(|((y, x), sigma)| {
+        if (y as f64 - 100.0).hypot(x as f64 - 100.0) > 80.0 {
+            *sigma = 0.0;
+        }
+    });
+    let mut scattered = even.clone();
+    scattered.iter_mut().step_by(501).for_each(|sigma| *sigma = 0.0);
+    let mut steps = even.clone();
+    steps.slice_mut(s![.., ..100]).mapv_inplace(|sigma| sigma * 20.0);
+    // Of 40 000: those that have noise, less those beside others.
+    for (name, map, at_least) in
+        [("beyond", beyond, 19_000), ("scattered", scattered, 35_000), ("steps", steps, 17_000)]
+    {
+        tiles.write("a_rms.fits", &header, &map);
+        for method in ["lanczos3", "bicubic", "bilinear"] {
+            let options = ["--template", "grid.fits", "--method", method, "--overwrite"];
+            tiles.json(&[&["a.fits", "-o", "m.fits"][..], &options].concat());
+            let (flux, weight) = (tiles.pixels("m.fits"), tiles.pixels("m_weight.fits"));
+            let n = flux.iter().filter(|pixel| pixel.is_finite()).count();
+            let largest = weight.iter().copied().fold(0.0, f32::max);
+            assert!(n >= at_least && (largest / 1e6 - 1.0).abs() < 1e-3, "{name} {method}: {n} pixels, {largest}");
         }
     }
 }
@@ -460,11 +541,11 @@ fn flux_per_pixel_is_scaled_by_the_area_of_each_pixel() {
     assert_eq!(report["tiles"][0]["conserve"], "flux");
     tiles.json(&["u.fits", "-o", "n.fits", "--scale", "72", "--sigma", "0.5"]);
     let again =
-        tiles.json(&["u.fits", "-o", "n.fits", "--scale", "72", "--sigma", "0.5", "--maps", "noise", "--overwrite"]);
+        tiles.json(&["u.fits", "-o", "n.fits", "--scale", "72", "--sigma", "0.5", "--maps", "weight", "--overwrite"]);
     assert!(again["pieces"]["from_cache"].as_u64().unwrap() > 0);
     for name in ["m", "n"] {
         let mosaic = tiles.read(&format!("{name}.fits"));
-        let noise = tiles.pixels(&format!("{name}_noise.fits"));
+        let weight = tiles.pixels(&format!("{name}_weight.fits"));
         let wcs = skycache_gpu::wcs::Wcs::from_header(&mosaic.header).unwrap();
         let mut spread = (f64::INFINITY, 0.0_f64);
         for ((y, x), pixel) in mosaic.pixels.indexed_iter().filter(|(_, pixel)| pixel.is_finite()) {
@@ -473,7 +554,8 @@ fn flux_per_pixel_is_scaled_by_the_area_of_each_pixel() {
             // The mosaic's pixels are as large as the tile's at the equator, but for its own projection.
             let area = f64::from(*pixel) * lat.to_radians().cos();
             spread = (spread.0.min(area), spread.1.max(area));
-            assert!((f64::from(noise[(y, x)]) / (0.5 * f64::from(*pixel)) - 1.0).abs() < 1e-6);
+            let sigma = f64::from(weight[(y, x)]).sqrt().recip();
+            assert!((sigma / (0.5 * f64::from(*pixel)) - 1.0).abs() < 1e-6);
         }
         // TAN is 0.1 % off within two degrees.
         assert!(spread.1 / spread.0 < 1.006, "{spread:?}");

@@ -27,7 +27,7 @@ use std::time::Instant;
 #[command(after_help = "\
 M = sum w I / sum w, with I divided by the primary beam and w = PB^2 / sigma^2; NaN where the sum of the weights is below 1 % of its largest value. Beside OUT.fits: OUT_weight.fits, OUT_noise.fits, OUT_pb.fits, OUT_count.fits, OUT_coverage.fits, OUT_exptime.fits and OUT.json, which says how it came about.
 
-The noise map is that of the mosaic's own pixels: what regridding leaves of the noise is measured for each tile, `noise_left` in OUT.json. The weight map knows nothing of that.
+The noise map is that of the mosaic's own pixels: what regridding leaves of the noise is worked out from the correlations of each tile's pixels, which are measured. The weight map knows nothing of that.
 
 If the outputs are there and are those of the same files and options, nothing is done, with --overwrite or without.
 

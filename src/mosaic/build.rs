@@ -1,15 +1,15 @@
 //! From tiles to the outputs: what is known already, which tiles fit, the strips, and the files.
 
+use super::correlation::correlations;
 use super::grid::{self, Grid, unit_vector};
 use super::held::{self, Held};
-use super::noise_left::noise_left;
 use super::outputs::{self, Paths};
-use super::pieces::{Loaded, PIECE_PX, Placed, overlap, squares};
+use super::pieces::{Loaded, PIECE_PX, Placed, Placement, overlap, squares};
 use super::postcheck;
 use super::record::{self, Known};
 use super::source::Source;
 use super::tile::{BeamSource, Files, Measured, Response, Tile};
-use super::{Options, Pieces, Progress, Report, Warning, consistency};
+use super::{Map, Options, Pieces, Progress, Report, Warning, consistency};
 use crate::cache::Cache;
 use crate::compute::coadd::{Layer, Maps, Noise, Sums};
 use crate::compute::regrid::{Conserve, Window};
@@ -286,7 +286,9 @@ fn place(
             Error::new(ErrorKind::Shape, "the tile lies outside of the template")
                 .help("leave the tile out, or choose a template that covers it")
         })?;
-        placed.noise_left = noise_left(&placed, cache)?;
+        if matches!(placed.placement, Placement::Regrid(_)) && options.maps.contains(&Map::Noise) {
+            placed.correlations = Some(correlations(&placed, cache)?);
+        }
         Ok(placed)
     })
 }
@@ -364,7 +366,7 @@ impl Work<'_> {
     }
 
     fn add_strip(&self, strip: &Window) -> Result<Maps> {
-        let is_regridded = self.placed.iter().any(|placed| placed.noise_left != 1.0);
+        let is_regridded = self.placed.iter().any(|placed| placed.correlations.is_some());
         let square = |window: Window| {
             let sums = Sums::new(window.shape(), self.options.weighting, is_regridded);
             Square { window, sums, directions: OnceLock::new() }
@@ -474,11 +476,15 @@ impl Work<'_> {
             (None, Some(areas), sigma) => Noise::Scaled(sigma.unwrap_or(1.0), *areas),
             (None, None, sigma) => Noise::Even(sigma.unwrap_or(1.0)),
         };
+        let left = match (&tile.placed.placement, &tile.placed.correlations) {
+            (Placement::Regrid(regrid), Some(correlations)) => Some(regrid.noise_left(correlations, &part)),
+            _ => None,
+        };
         let layer = Layer {
             pixels,
             response: modelled.as_ref().map(|modelled| modelled.view()).or(response),
             noise,
-            noise_left: tile.placed.noise_left,
+            noise_left: left.as_ref().map(|left| left.view()),
             form: measured.tile.form,
             cutoff: self.options.pb_cutoff,
             exposure_s: measured.tile.exposure_s.unwrap_or(f64::NAN),

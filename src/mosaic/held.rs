@@ -227,7 +227,7 @@ mod tests {
                     pixels: pixels.view(),
                     response: None,
                     noise,
-                    noise_left: 1.0,
+                    noise_left: None,
                     form: Form::Corrected,
                     cutoff: 0.0,
                     exposure_s: 7.0,

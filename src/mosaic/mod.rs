@@ -9,7 +9,7 @@
 //!
 //! [`build`](fn@build) is all of it. `source.rs` is a plane of a file, `tile.rs` what is known of a tile,
 //! `consistency.rs` whether tiles belong together, [`grid`] where the pixels of the mosaic are, [`primary_beam`] models of
-//! dishes, `pieces.rs` the parts of tiles on the grid, `noise_left.rs` what regridding does to their noise, `held.rs` the finished strips, [`postcheck`] what the finished image
+//! dishes, `pieces.rs` the parts of tiles on the grid, `correlation.rs` what their noise loses there, `held.rs` the finished strips, [`postcheck`] what the finished image
 //! shows, `outputs.rs` what is written, `record.rs` how it is told where it comes from. How tiles are weighted and added is [`crate::compute::coadd`]'s, how they are regridded [`crate::compute::regrid`]'s.
 //!
 //! # Memory and time
@@ -26,9 +26,9 @@
 
 mod build;
 mod consistency;
+mod correlation;
 pub mod grid;
 mod held;
-mod noise_left;
 mod outputs;
 mod pieces;
 pub mod postcheck;

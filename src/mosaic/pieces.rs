@@ -7,7 +7,7 @@ use super::grid::Grid;
 use super::source::Source;
 use super::tile::{Measured, Noise};
 use crate::cache::{Cache, Key, KeyBuilder, Kind, Operation, Origin};
-use crate::compute::regrid::{Conserve, Method, Regrid, Window};
+use crate::compute::regrid::{Conserve, Correlations, Method, Regrid, Window};
 use crate::error::Result;
 use ndarray::{Array2, ArrayView2, Axis, s};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -19,7 +19,7 @@ use std::time::Duration;
 pub const PIECE_PX: usize = 256;
 
 /// Raise the version when the same tile gives other pixels on the same grid.
-const PIECE: Operation = Operation { name: "piece of a tile on a grid", version: 1 };
+const PIECE: Operation = Operation { name: "piece of a tile on a grid", version: 2 };
 
 /// A tile with its place on the grid.
 pub struct Placed {
@@ -29,8 +29,8 @@ pub struct Placed {
     pub window: Window,
     /// With flux, pixels that are regridded are multiplied by their areas.
     pub conserve: Conserve,
-    /// What regridding leaves of the noise of its pixels, as a part.
-    pub noise_left: f64,
+    /// Of the noise of its pixels, of which regridding leaves a part; `None` where that is all, or not asked for.
+    pub correlations: Option<Correlations>,
     /// For each plane of a piece that has to be regridded.
     keys: [Option<KeyBuilder>; 4],
 }
@@ -45,7 +45,9 @@ pub enum Placement {
 /// The planes of a piece: the pixels, the response, the noise map, and what pixels and noise are to be multiplied by.
 pub type Planes = [Option<Array2<f32>>; 4];
 
-/// The place of the last of [`Planes`]: areas of the grid's pixels in pixels of the tile.
+/// The place in [`Planes`] of the noise map.
+const NOISE: usize = 2;
+/// The place of the last of them: areas of the grid's pixels in pixels of the tile.
 const AREAS: usize = 3;
 
 /// A tile as it is needed for some pieces: those found, and the rows for the others.
@@ -78,7 +80,7 @@ impl Placed {
         };
         let Some(window) = window else { return Ok(None) };
         let mut placed =
-            Self { placement, window, conserve, noise_left: 1.0, keys: [None, None, None, None], measured };
+            Self { placement, window, conserve, correlations: None, keys: [None, None, None, None], measured };
         if matches!(placed.placement, Placement::Regrid(_)) {
             let cards = grid.whole_cards();
             let key = |source: &Source| {
@@ -92,11 +94,6 @@ impl Placed {
             placed.keys = [pixels, response, noise, areas];
         }
         Ok(Some(placed))
-    }
-
-    /// Of what regridding leaves of its noise; `None` for a tile that is on the grid.
-    pub fn noise_key(&self) -> Option<Key> {
-        self.keys[0].clone().map(|key| key.text("of the piece", "noise left").finish())
     }
 
     /// Rows of the image, from memory where they are kept.
@@ -167,6 +164,10 @@ impl Placed {
                     None => Rows { first: range.start, pixels: Arc::new(source.rows(range.clone())?) },
                 });
             }
+            if let [_, _, Some(noise)] = &mut rows {
+                // What is no noise must not be averaged with what is.
+                Arc::make_mut(&mut noise.pixels).mapv_inplace(|sigma| if sigma > 0.0 { sigma } else { f32::NAN });
+            }
         }
         Ok(Loaded { placed: self, found, rows })
     }
@@ -206,7 +207,7 @@ impl Loaded<'_> {
             let Some(source) = source else { continue };
             let started = std::time::Instant::now();
             let made = match &self.rows[i] {
-                Some(rows) => self.resample(rows, piece),
+                Some(rows) => self.resample(rows, piece, i == NOISE),
                 None => Array2::from_elem(piece.shape(), f32::NAN),
             };
             if let Some(key) = &self.placed.keys[i] {
@@ -217,8 +218,13 @@ impl Loaded<'_> {
         planes
     }
 
-    fn resample(&self, rows: &Rows, piece: &Window) -> Array2<f32> {
+    fn resample(&self, rows: &Rows, piece: &Window, is_noise: bool) -> Array2<f32> {
         match &self.placed.placement {
+            // Negative weights would make noise of next to nothing beside a step.
+            Placement::Regrid(regrid) if is_noise && matches!(regrid.method(), Method::Bicubic | Method::Lanczos3) => {
+                let bilinear = regrid.with_method(Method::Bilinear);
+                bilinear.resample(rows.pixels.view(), rows.first, piece).pixels
+            }
             Placement::Regrid(regrid) => regrid.resample(rows.pixels.view(), rows.first, piece).pixels,
             Placement::Shift(y, x) => {
                 let (of_y, of_x) = (from_grid(&piece.y, *y), from_grid(&piece.x, *x));

@@ -340,7 +340,7 @@ impl Made<'_> {
             "primary_beam": response,
             "sigma": placed.measured.noise.sigma(),
             "noise_map": noise_map,
-            "noise_left": placed.noise_left,
+            "noise_correlations": placed.correlations,
             "exposure_s": tile.exposure_s,
             "regridded": matches!(placed.placement, Placement::Regrid(_)),
             "conserve": placed.conserve.name(),

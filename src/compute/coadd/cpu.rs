@@ -156,7 +156,8 @@ impl Row<'_> {
             self.flux[x] += weight * flux;
             self.weight[x] += weight;
             if let Some(variance) = &mut self.variance {
-                variance[x] += (weight * layer.noise_left * sigma / response).powi(2);
+                let left = layer.noise_left.map_or(1.0, |left| f64::from(left[(y, x)]));
+                variance[x] += (weight * left * sigma / response).powi(2);
             }
             self.response[x] = self.response[x].max(response as f32);
             self.count[x] += 1.0;
@@ -176,7 +177,7 @@ mod tests {
             pixels: pixels.view(),
             response,
             noise: Noise::Even(sigma),
-            noise_left: 1.0,
+            noise_left: None,
             form,
             cutoff: 0.0,
             exposure_s: 10.0,

@@ -93,8 +93,8 @@ pub struct Layer<'a> {
     /// Response of the primary beam, of the same shape; 1 everywhere without it.
     pub response: Option<ArrayView2<'a, f32>>,
     pub noise: Noise<'a>,
-    /// What regridding left of the noise, as a part; weights do not depend on it.
-    pub noise_left: f64,
+    /// What regridding left of the noise, as a part of it, of the same shape; all without it. Weights do not depend on it.
+    pub noise_left: Option<ArrayView2<'a, f32>>,
     pub form: Form,
     /// Response below which the tile has no vote.
     pub cutoff: f32,

@@ -86,7 +86,11 @@ impl Map {
         let columns = cells_of(&window.x);
         let row_of_cells = |row: usize| cells(way, row, columns.clone());
         let cells: Vec<Vec<Cell>> = rows.clone().into_par_iter().map(row_of_cells).collect();
-        Self { first: (rows.start, columns.start), n_columns: columns.len(), cells: cells.into_iter().flatten().collect() }
+        Self {
+            first: (rows.start, columns.start),
+            n_columns: columns.len(),
+            cells: cells.into_iter().flatten().collect(),
+        }
     }
 
     /// The cell of a row and column of cells.

@@ -42,6 +42,7 @@ pub mod gpu;
 #[cfg(not(feature = "gpu"))]
 mod gpu_absent;
 mod map;
+mod noise;
 mod reach;
 pub mod reference;
 mod taps;
@@ -52,6 +53,7 @@ use crate::gpu::select::{TRANSFER_SECONDS_PER_PX, Work};
 use crate::wcs::Wcs;
 use map::{Map, Positions, cells_of};
 use ndarray::{Array2, ArrayView2, s};
+pub use noise::{Correlations, MOST_LAG};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};

@@ -3,7 +3,7 @@ use crate::image::Header;
 use ndarray::s;
 
 /// A TAN image at 10 arcsec per pixel about `crval`, its middle at `middle`, turned by `turn_deg`.
-fn wcs(code: &str, crval: (f64, f64), middle: (f64, f64), turn_deg: f64) -> Wcs {
+pub(super) fn wcs(code: &str, crval: (f64, f64), middle: (f64, f64), turn_deg: f64) -> Wcs {
     let mut header = Header::new();
     let (sin, cos) = turn_deg.to_radians().sin_cos();
     let scale = 10.0 / 3600.0;
@@ -207,5 +207,32 @@ fn poles_and_seams_take_the_exact_way() {
             assert_eq!(differ.count(), 0, "{method:?} at {lat}");
             assert!(found.footprint.sum() > 14_000.0);
         }
+    }
+}
+
+#[test]
+fn what_is_left_of_noise_is_the_root_of_the_squares_of_the_weights() {
+    let shape = (130, 140);
+    let source = wcs("TAN", (33.0, 47.0), (70.0, 65.0), 0.0);
+    let left = |method: Method, shift: f64, correlations: &Correlations| {
+        let target = wcs("TAN", (33.0, 47.0), (70.0 + shift, 65.0 + shift), 0.0);
+        let regrid = Regrid::new(&source, shape, &target, shape, method).unwrap();
+        f64::from(regrid.noise_left(correlations, &whole(shape))[(64, 64)])
+    };
+    let white = Correlations::NONE;
+    for (method, expected) in [
+        (Method::Nearest, 1.0),
+        (Method::Bilinear, 0.5),
+        (Method::Bicubic, 2.0 * (0.0625_f64.powi(2) + 0.5625_f64.powi(2))),
+        (Method::Lanczos3, 2.0 * (0.0243_f64.powi(2) + 0.1359_f64.powi(2) + 0.6116_f64.powi(2))),
+        (Method::Adaptive, 0.4339),
+    ] {
+        let found = left(method, 0.5, &white);
+        assert!((found - expected).abs() < 2e-3, "{method:?}: {found}, expected {expected}");
+        if method != Method::Adaptive {
+            assert!((left(method, 0.0, &white) - 1.0).abs() < 1e-6, "{method:?} on the grid");
+        }
+        let one = [1.0; MOST_LAG + 1];
+        assert!((left(method, 0.3, &Correlations { x: one, y: one }) - 1.0).abs() < 1e-3, "{method:?}, all alike");
     }
 }

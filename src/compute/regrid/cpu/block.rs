@@ -38,7 +38,7 @@ pub(super) struct Part<'a> {
     pub pixels: Window,
     /// Whether all pixels that the positions of the whole cell need are in the source, one on either side at least.
     is_inside: bool,
-    /// How far its rows are from straight at most; infinite where that is not known.
+    /// How far its rows are from straight at most; infinite where none of them may count as inside.
     bend: f64,
     pub reach: (f32, f32),
 }
@@ -79,13 +79,12 @@ impl Block<'_> {
 
 impl<'a> Part<'a> {
     fn new(regrid: &Regrid, cell: &'a Cell, pixels: &Window) -> Self {
+        // Of the whole cell: the way that a pixel is computed must not depend on the window.
         let (is_inside, bend) = match cell {
-            Cell::Exact => (false, f64::INFINITY),
-            // Of the whole cell: the way that a pixel is computed must not depend on the window.
-            Cell::Smooth(smooth) => {
-                let [x, y] = smooth.whole;
-                (fits(regrid, [x, y]), smooth.bend())
+            Cell::Smooth(smooth) if offsets_suffice(regrid, smooth.whole[1]) => {
+                (fits(regrid, smooth.whole), smooth.bend())
             }
+            Cell::Smooth(_) | Cell::Exact => (false, f64::INFINITY),
         };
         let reach = if regrid.method == Method::Adaptive { reach_of_cell(cell) } else { (0.0, 0.0) };
         Self { cell, pixels: pixels.clone(), is_inside, bend, reach }
@@ -101,9 +100,45 @@ impl<'a> Part<'a> {
     }
 }
 
+/// Whether pixels of rows between these positions are less than 2^31 apart.
+fn offsets_suffice(regrid: &Regrid, (low, high): (f64, f64)) -> bool {
+    (high - low + 3.0) * (regrid.source_shape.1 as f64) < f64::from(i32::MAX)
+}
+
 /// Whether positions between these, x and y, have a pixel on either side.
 fn fits(regrid: &Regrid, [x, y]: [(f64, f64); 2]) -> bool {
     let (ny, nx) = regrid.source_shape;
     let fits = |(low, high): (f64, f64), n: usize| low >= 0.0 && high < n as f64 - 1.001;
     fits(x, nx) && fits(y, ny)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::map::Smooth;
+    use super::super::super::tests::wcs;
+    use super::*;
+
+    /// Whether the rows of a cell of bilinear pixels go the fast way if it lies on so many rows of a source of this width.
+    fn is_fast(n_rows: f64, source: (usize, usize)) -> bool {
+        let grid = wcs("TAN", (33.0, 47.0), (50.0, 50.0), 0.0);
+        let regrid = Regrid::new(&grid, source, &grid, (100, 100), Method::Bilinear).unwrap();
+        let straight = |first: f64, last: f64| {
+            let mut terms = [[0.0; 4]; 4];
+            (terms[0][0], terms[0][1]) = (0.5 * (first + last), 0.5 * (last - first));
+            terms
+        };
+        let (x, y) = (straight(10.0, 80.0), straight(10.0, 10.0 + n_rows));
+        let cell = Cell::Smooth(Box::new(Smooth { x, y, whole: [(10.0, 80.0), (10.0, 10.0 + n_rows)] }));
+        let mut at = Positions::new(false);
+        cell.row(&regrid.way, 0, 0, &mut at);
+        Part::new(&regrid, &cell, &Window { y: 0..CELL_PX, x: 0..CELL_PX }).has_row_inside(&regrid, &at)
+    }
+
+    #[test]
+    fn a_cell_on_more_pixels_than_offsets_can_tell_goes_the_slow_way() {
+        assert!(is_fast(100.0, (60_000, 60_000)));
+        assert!(!is_fast(40_000.0, (60_000, 60_000)));
+        assert!(is_fast(40_000.0, (60_000, 100)));
+        assert!(!is_fast(40_000.0, (30_000, 100)), "it lies beyond the source");
+    }
 }
