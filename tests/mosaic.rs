@@ -268,13 +268,20 @@ fn blank_pixels_smooth_sky_and_narrow_data_do_not_mislead_the_noise_map() {
     smooth
         .indexed_iter_mut()
         .for_each(|(at, pixel)| *pixel += 0.02 * (-(from_middle(at) / 100.0).powi(2)).exp() as f32);
+    let mut steep = white.clone();
+    steep.indexed_iter_mut().for_each(|(at, pixel)| *pixel += (-(from_middle(at) / 140.0).powi(2)).exp() as f32);
     let mut narrow = Array2::from_elem((300, 300), f32::NAN);
     narrow.slice_mut(s![.., 140..190]).assign(&white.slice(s![.., 140..190]));
     // What it says of white noise, to hold the others against.
     let mut alone: Vec<Array2<f32>> = Vec::new();
-    for (name, pixels) in
-        [("white", white.clone()), ("r70", disc(70.0)), ("r90", disc(90.0)), ("smooth", smooth), ("narrow", narrow)]
-    {
+    for (name, pixels) in [
+        ("white", white.clone()),
+        ("r70", disc(70.0)),
+        ("r90", disc(90.0)),
+        ("smooth", smooth),
+        ("steep", steep),
+        ("narrow", narrow),
+    ] {
         for (i, (turn, method, least)) in
             [(11.0, "lanczos3", 0.7), (11.0, "bilinear", 0.49), (0.0, "bilinear", 0.49)].into_iter().enumerate()
         {

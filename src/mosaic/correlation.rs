@@ -90,7 +90,8 @@ impl Differences {
         let mut found = Correlations::NONE.x;
         for (found, near) in found[1..].iter_mut().zip(&mut self.near) {
             let correlation = 1.0 - 3.0 * f64::from(median(near)).powi(2) / six_variances;
-            *found = if correlation.abs() < least || !correlation.is_finite() { 0.0 } else { correlation.max(-1.0) };
+            // A steep sky looks like negative ones, which noise hardly has.
+            *found = if correlation >= least { correlation } else { 0.0 };
         }
         Some(found)
     }
