@@ -18,7 +18,7 @@ const FAR: usize = MOST_LAG + 1;
 /// Rows that are read at once, how many times, and how many places in them are looked at, about.
 const BAND_ROWS: usize = 48;
 const MOST_BANDS: usize = 8;
-const MOST_PLACES: usize = 200_000;
+const MOST_PLACES: usize = 50_000;
 /// Of fewer places nothing is said.
 const FEWEST_PLACES: usize = 200;
 /// Correlations below this by the root of the number of places are chance: four standard deviations.

@@ -90,7 +90,12 @@ fn table(method: Method, correlations: &[f64; MOST_LAG + 1]) -> Vec<f32> {
 }
 
 fn part(table: &[f32], position: f64) -> f32 {
-    if position.is_finite() { table[((position - position.floor()) * STEPS as f64).round() as usize] } else { f32::NAN }
+    if !position.is_finite() {
+        return f32::NAN;
+    }
+    // Of numbers above 0, which positions on the source are with 1 more, a cast is the floor, and no call.
+    let above = (position + 1.0).max(0.0);
+    table[((above - above as usize as f64) * STEPS as f64 + 0.5) as usize]
 }
 
 /// The same for a Gaussian: what its product with itself, so far apart, says of each correlation.
