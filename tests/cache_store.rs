@@ -186,6 +186,22 @@ mod on_disk {
     }
 
     #[test]
+    fn a_directory_that_another_is_just_making_is_not_taken_for_a_foreign_one() {
+        for _ in 0..400 {
+            let folder = tempfile::tempdir().unwrap();
+            let start = std::sync::Barrier::new(4);
+            std::thread::scope(|scope| {
+                for _ in 0..4 {
+                    scope.spawn(|| {
+                        start.wait();
+                        Cache::try_open(settings(Some(folder.path()), 3 << 20)).unwrap();
+                    });
+                }
+            });
+        }
+    }
+
+    #[test]
     fn what_is_larger_than_the_limit_is_refused_and_counted() {
         let folder = tempfile::tempdir().unwrap();
         let cache = Cache::open(settings(Some(folder.path()), 1 << 20));

@@ -186,8 +186,10 @@ fn make_private(directory: &Path) -> Result<()> {
         let what = format!("the cache directory belongs to user {}, this is user {user}", metadata.uid());
         return Err(Error::new(ErrorKind::Unsupported, what).file(directory).help("choose another with --cache-dir"));
     }
+    // In this order: another process may be making it, and writes the version first.
+    let is_used = fs::read_dir(directory).map_err(refused)?.next().is_some();
     let is_ours = [VERSION_FILE, STORE_DIRECTORY].iter().any(|name| directory.join(name).exists());
-    if !is_ours && fs::read_dir(directory).map_err(refused)?.next().is_some() {
+    if is_used && !is_ours {
         return Err(Error::new(ErrorKind::Unsupported, "the cache directory holds other files")
             .file(directory)
             .help("choose an empty one, or one that is not there yet, with --cache-dir"));
