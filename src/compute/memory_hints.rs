@@ -23,30 +23,39 @@ pub fn prefetch(pixels: &[f32]) {
 /// first. Call [`finish_streams`] in the same thread before anyone else reads them.
 #[inline]
 pub fn stream(from: &[f32], to: &mut [f32]) {
+    stream_mapped(from, to, |pixel| pixel);
+}
+
+/// The same with something done to each pixel on the way.
+#[inline]
+pub fn stream_mapped(from: &[f32], to: &mut [f32], of: impl Fn(f32) -> f32) {
     #[cfg(target_arch = "x86_64")]
     if std::arch::is_x86_feature_detected!("avx") {
         // SAFETY: the machine has AVX.
-        unsafe { stream_avx(from, to) };
+        unsafe { stream_avx(from, to, of) };
         return;
     }
-    to.copy_from_slice(from);
+    to.iter_mut().zip(from).for_each(|(to, from)| *to = of(*from));
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx")]
-fn stream_avx(from: &[f32], to: &mut [f32]) {
+fn stream_avx(from: &[f32], to: &mut [f32], of: impl Fn(f32) -> f32) {
     use std::arch::x86_64::{__m256, _mm256_loadu_ps, _mm256_stream_ps};
     const LANES: usize = size_of::<__m256>() / size_of::<f32>();
     let n_head = to.as_ptr().align_offset(align_of::<__m256>()).min(from.len());
     let (from_head, from) = from.split_at(n_head);
     let (head, to) = to.split_at_mut(n_head);
-    head.copy_from_slice(from_head);
-    let (mut from, mut to) = (from.chunks_exact(LANES), to.chunks_exact_mut(LANES));
-    for (from, to) in from.by_ref().zip(to.by_ref()) {
-        // SAFETY: both slices hold eight pixels, and `to` is aligned to 32 bytes since the head is off.
-        unsafe { _mm256_stream_ps(to.as_mut_ptr(), _mm256_loadu_ps(from.as_ptr())) };
+    head.iter_mut().zip(from_head).for_each(|(to, from)| *to = of(*from));
+    let (from, from_tail) = from.as_chunks::<LANES>();
+    let (to, tail) = to.as_chunks_mut::<LANES>();
+    for (from, to) in from.iter().zip(to) {
+        let mut pixels = *from;
+        pixels.iter_mut().for_each(|pixel| *pixel = of(*pixel));
+        // SAFETY: both hold eight pixels, and `to` is aligned to 32 bytes since the head is off.
+        unsafe { _mm256_stream_ps(to.as_mut_ptr(), _mm256_loadu_ps(pixels.as_ptr())) };
     }
-    to.into_remainder().copy_from_slice(from.remainder());
+    tail.iter_mut().zip(from_tail).for_each(|(to, from)| *to = of(*from));
 }
 
 /// Makes streamed pixels visible to other threads.

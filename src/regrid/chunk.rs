@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 pub const CHUNK_PX: usize = 512;
 
 /// Raise the version when the same inputs give other pixels.
-const CHUNK: Operation = Operation { name: "chunk of a regridded image", version: 1 };
+const CHUNK: Operation = Operation { name: "chunk of a regridded image", version: 2 };
 
 /// What came of the chunks so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -160,11 +160,13 @@ impl<'a> Onto<'a> {
 
     fn resample(&self, window: &Window) -> Result<Regridded> {
         let pixels = self.source.pixels()?;
-        let rows = self.regrid.source_rows(window);
+        // The map of a large target would be large, too.
+        let regrid = self.regrid.within(window);
+        let rows = regrid.source_rows(window);
         let strip = pixels.slice(s![rows.clone(), ..]);
         match self.gpu {
-            Some(gpu) => self.regrid.resample_on(gpu, strip, rows.start, window),
-            None => Ok(self.regrid.resample(strip, rows.start, window)),
+            Some(gpu) => regrid.resample_on(gpu, strip, rows.start, window),
+            None => Ok(regrid.resample(strip, rows.start, window)),
         }
     }
 }

@@ -45,7 +45,9 @@ pub fn resample(
     cut(pixels.view_mut(), footprint.view_mut(), target, &mut blocks);
     // Before the threads need it.
     regrid.plan();
-    blocks.into_par_iter().for_each_init(Scratch::new, |scratch, mut block| block.fill(regrid, &rows, scratch));
+    blocks
+        .into_par_iter()
+        .for_each_init(|| Scratch::new(regrid), |scratch, mut block| block.fill(regrid, &rows, scratch));
 }
 
 /// Rows of the source that are at hand.

@@ -5,12 +5,18 @@
 //! its pixel alone, and so do all results: not on the window that is asked for, nor on threads.
 //!
 //! The polynomial is cubic in both directions through 4 x 4 exact positions. It is taken if it is within
-//! [`MAP_TOLERANCE_PX`] of 3 x 3 more of them, which lie where it is farthest off: between the others. Poles, rims
-//! and the seams of all-sky maps fail that by pixels.
+//! [`MAP_TOLERANCE_PX`](super::MAP_TOLERANCE_PX) of 3 x 3 more of them, which lie where it is farthest off: between
+//! the others. One is tried for a square of cells first, then for each cell of it by itself. Poles, rims and the
+//! seams of all-sky maps fail that by pixels.
 
+mod fit;
+mod smooth;
+
+use super::Window;
 use super::way::Way;
-use super::{MAP_TOLERANCE_PX, Window};
+use fit::fits;
 use rayon::prelude::*;
+pub(super) use smooth::{PLACES, RowOf, Smooth, cubic, square};
 use std::ops::Range;
 
 /// Side of a cell, in target pixels.
@@ -19,13 +25,8 @@ pub(super) const CELL_PX: usize = 64;
 const HALF_PX: f64 = CELL_PX as f64 / 2.0;
 /// The middle of a cell, counted from its first pixel.
 const MIDDLE_PX: f64 = HALF_PX - 0.5;
-/// Where the polynomial is exact, and where it is checked, counted from the first pixel.
-const NODES_PX: [f64; 4] = [0.0, 21.0, 42.0, 63.0];
-const CHECKS_PX: [f64; 3] = [10.5, 31.5, 52.5];
-/// Cubic terms that make less than this are left out.
-const PRUNED_PX: f64 = 1e-7;
-/// Positions that are worked out for a cell.
-const N_EXACT: usize = NODES_PX.len() * NODES_PX.len() + CHECKS_PX.len() * CHECKS_PX.len();
+/// Cells along a side of the squares of them that are tried first.
+const SQUARE_CELLS: usize = 4;
 
 /// A row of numbers of a cell.
 pub(super) type Row = [f64; CELL_PX];
@@ -61,16 +62,6 @@ pub(super) enum Cell {
     Exact,
 }
 
-/// Positions x and y in the source as polynomials: `[i][j]` is the factor of v^i u^j, u along x and v along y, both
-/// from -1 to 1 in the cell.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Smooth {
-    pub x: [[f64; 4]; 4],
-    pub y: [[f64; 4]; 4],
-    /// Between which all x of the cell lie, and all y.
-    pub whole: [(f64, f64); 2],
-}
-
 /// The cells that a part of the target lies in.
 #[derive(Clone, Debug)]
 pub(super) struct Map {
@@ -82,10 +73,12 @@ pub(super) struct Map {
 
 impl Map {
     pub fn new(way: &Way, window: &Window) -> Self {
-        let rows = cells_of(&window.y);
-        let columns = cells_of(&window.x);
-        let row_of_cells = |row: usize| cells(way, row, columns.clone());
-        let cells: Vec<Vec<Cell>> = rows.clone().into_par_iter().map(row_of_cells).collect();
+        let (rows, columns) = (cells_of(&window.y), cells_of(&window.x));
+        let row_of_squares = |row: usize| {
+            let rows = rows.start.max(row * SQUARE_CELLS)..rows.end.min((row + 1) * SQUARE_CELLS);
+            cells(way, rows, columns.clone())
+        };
+        let cells: Vec<Vec<Cell>> = squares_of(&rows).into_par_iter().map(row_of_squares).collect();
         Self {
             first: (rows.start, columns.start),
             n_columns: columns.len(),
@@ -113,40 +106,32 @@ pub(super) fn cells_of(pixels: &Range<usize>) -> Range<usize> {
     pixels.start / CELL_PX..pixels.end.div_ceil(CELL_PX).max(pixels.start / CELL_PX)
 }
 
-fn cells(way: &Way, row: usize, columns: Range<usize>) -> Vec<Cell> {
-    let n_points = columns.len() * N_EXACT;
-    let (mut x, mut y) = (Vec::with_capacity(n_points), Vec::with_capacity(n_points));
-    for column in columns {
-        let origin = ((column * CELL_PX) as f64, (row * CELL_PX) as f64);
-        for points in [NODES_PX.as_slice(), CHECKS_PX.as_slice()] {
-            for at_y in points {
-                x.extend(points.iter().map(|at_x| origin.0 + at_x));
-                y.extend(points.iter().map(|_| origin.1 + at_y));
-            }
-        }
+/// The rows or columns of squares that these cells lie in.
+fn squares_of(cells: &Range<usize>) -> Range<usize> {
+    cells.start / SQUARE_CELLS..cells.end.div_ceil(SQUARE_CELLS)
+}
+
+/// Cells, row by row, of rows in one row of squares.
+fn cells(way: &Way, rows: Range<usize>, columns: Range<usize>) -> Vec<Cell> {
+    let squares = squares_of(&columns);
+    let of_squares = fits(way, SQUARE_CELLS * CELL_PX, rows.start / SQUARE_CELLS, squares.clone());
+    let mut cells = Vec::with_capacity(rows.len() * columns.len());
+    for row in rows {
+        let square_of = |column: usize| of_squares[column / SQUARE_CELLS - squares.start].as_ref();
+        let alone = columns.clone().filter(|column| square_of(*column).is_none());
+        let mut alone = fits(way, CELL_PX, row, alone).into_iter();
+        cells.extend(columns.clone().map(|column| {
+            let smooth = match square_of(column) {
+                Some(square) => Some(square.of_cell(row % SQUARE_CELLS, column % SQUARE_CELLS)),
+                None => alone.next().flatten().map(|cell| cell.of_cell(0, 0)),
+            };
+            smooth.map_or(Cell::Exact, |smooth| Cell::Smooth(Box::new(smooth)))
+        }));
     }
-    way.to_source(&mut x, &mut y);
-    let each = x.as_chunks::<N_EXACT>().0.iter().zip(y.as_chunks::<N_EXACT>().0);
-    each.map(|(x, y)| Cell::through(x, y)).collect()
+    cells
 }
 
 impl Cell {
-    /// From the exact positions: nodes, then checks.
-    fn through(x: &[f64; N_EXACT], y: &[f64; N_EXACT]) -> Self {
-        const N_NODES: usize = NODES_PX.len() * NODES_PX.len();
-        let smooth = Smooth::new(pruned(polynomial(&x[..N_NODES])), pruned(polynomial(&y[..N_NODES])));
-        let is_near =
-            CHECKS_PX.iter().flat_map(|at_y| CHECKS_PX.map(|at_x| (at_x, *at_y))).enumerate().all(|(i, at)| {
-                let (found_x, found_y) = smooth.at(at.0, at.1);
-                // A NaN is not near anything.
-                (found_x - x[N_NODES + i]).abs().max((found_y - y[N_NODES + i]).abs()) <= MAP_TOLERANCE_PX
-                    && found_x.is_finite()
-                    && found_y.is_finite()
-                    && x[N_NODES + i].is_finite()
-            });
-        if is_near { Self::Smooth(Box::new(smooth)) } else { Self::Exact }
-    }
-
     /// The source positions of a row of target pixels, the whole width of the cell.
     pub fn row(&self, way: &Way, column: usize, y_px: usize, to: &mut Positions) {
         match self {
@@ -196,131 +181,71 @@ impl Cell {
     }
 }
 
-impl Smooth {
-    fn new(x: [[f64; 4]; 4], y: [[f64; 4]; 4]) -> Self {
-        let mut smooth = Self { x, y, whole: [(f64::NAN, f64::NAN); 2] };
-        smooth.whole = smooth.bounds(&Window { y: 0..CELL_PX, x: 0..CELL_PX });
-        smooth
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compute::regrid::MAP_TOLERANCE_PX;
+    use crate::image::Header;
+    use crate::wcs::Wcs;
+
+    fn wcs(code: &str, lon: f64, lat: f64, scale_deg: f64) -> Wcs {
+        let mut header = Header::new();
+        for (axis, name, at, step) in [(1, "RA--", lon, -scale_deg), (2, "DEC-", lat, scale_deg)] {
+            header.set(&format!("CTYPE{axis}"), format!("{name}-{code}"), "").unwrap();
+            header.set(&format!("CRVAL{axis}"), at, "").unwrap();
+            header.set(&format!("CRPIX{axis}"), 400.0, "").unwrap();
+            header.set(&format!("CDELT{axis}"), step, "").unwrap();
+        }
+        Wcs::from_header(&header).unwrap()
     }
 
-    /// How far a row of the cell is from straight at most, in x and y.
-    pub fn bend(&self) -> f64 {
-        let of = |terms: &[[f64; 4]; 4]| terms.iter().map(|row| row[2].abs() + row[3].abs()).sum::<f64>();
-        2.0 * of(&self.x).max(of(&self.y))
+    /// The map of 800 x 800 pixels, held against exact positions: how many cells are smooth.
+    fn n_smooth(source: &Wcs, target: &Wcs) -> usize {
+        let way = Way::new(source, target).unwrap();
+        let map = Map::new(&way, &Window { y: 0..800, x: 0..800 });
+        let mut at = Positions::new(false);
+        for y_px in (0..800).step_by(7) {
+            for column in 0..cells_of(&(0..800)).len() {
+                map.cell(y_px / CELL_PX, column).row(&way, column, y_px, &mut at);
+                let mut x: Row = std::array::from_fn(|i| (column * CELL_PX + i) as f64);
+                let mut y: Row = [y_px as f64; CELL_PX];
+                way.to_source(&mut x, &mut y);
+                for i in 0..CELL_PX {
+                    let off = (at.x[i] - x[i]).abs().max((at.y[i] - y[i]).abs());
+                    let is_none = at.x[i].is_nan() && x[i].is_nan();
+                    // Between the places that are checked it may be a little farther off.
+                    assert!(is_none || off <= 1.1 * MAP_TOLERANCE_PX, "({y_px}, {}): {off} px", column * CELL_PX + i);
+                }
+            }
+        }
+        map.cells.iter().filter(|cell| matches!(cell, Cell::Smooth(_))).count()
     }
 
-    /// The source position of a place in the cell, counted from its first pixel.
-    fn at(&self, x_px: f64, y_px: f64) -> (f64, f64) {
-        let (u, v) = ((x_px - MIDDLE_PX) / HALF_PX, (y_px - MIDDLE_PX) / HALF_PX);
-        (cubic(&along(&self.x, v), u), cubic(&along(&self.y, v), u))
-    }
-
-    fn row(&self, y_px: usize, to: &mut Positions) {
-        let v = (y_px as f64 - MIDDLE_PX) / HALF_PX;
-        let (of_x, of_y) = (along(&self.x, v), along(&self.y, v));
-        row_of_cubics(&of_x, &mut to.x);
-        row_of_cubics(&of_y, &mut to.y);
-        if let Some(derivatives) = &mut to.derivatives {
-            let by_x = |terms: [f64; 4]| derived(terms).map(|term| term / HALF_PX);
-            let by_y = |terms: &[[f64; 4]; 4]| {
-                let columns = [0, 1, 2, 3].map(|j| derived(terms.map(|row| row[j])));
-                columns.map(|column| cubic(&column, v) / HALF_PX)
-            };
-            let all = [by_x(of_x), by_y(&self.x), by_x(of_y), by_y(&self.y)];
-            all.iter().zip(derivatives).for_each(|(terms, row)| row_of_cubics(terms, row));
+    #[test]
+    fn positions_are_within_the_tolerance_by_squares_by_cells_and_one_by_one() {
+        let all = cells_of(&(0..800)).len().pow(2);
+        for (scale_deg, by_squares, n_cells) in
+            [(1e-4, true, all..=all), (0.01, false, all..=all), (0.05, false, 0..=9)]
+        {
+            let (source, target) =
+                (wcs("SIN", 33.0, 47.0, scale_deg), wcs("TAN", 33.0 + scale_deg, 47.05, 1.1 * scale_deg));
+            let squares = fits(&Way::new(&source, &target).unwrap(), SQUARE_CELLS * CELL_PX, 0, 0..3);
+            assert!(squares.iter().all(|square| square.is_some() == by_squares), "{scale_deg}");
+            let found = n_smooth(&source, &target);
+            assert!(n_cells.contains(&found), "{scale_deg}: {found} of {all}");
         }
     }
 
-    /// The derivatives at a place in the cell, in the order of [`Positions::derivatives`].
-    pub fn derivatives(&self, x_px: f64, y_px: f64) -> [f64; 4] {
-        let (u, v) = ((x_px - MIDDLE_PX) / HALF_PX, (y_px - MIDDLE_PX) / HALF_PX);
-        let by_x = |terms: &[[f64; 4]; 4]| cubic(&derived(along(terms, v)), u) / HALF_PX;
-        let by_y = |terms: &[[f64; 4]; 4]| {
-            let columns = [0, 1, 2, 3].map(|j| cubic(&derived(terms.map(|row| row[j])), v));
-            cubic(&columns, u) / HALF_PX
-        };
-        [by_x(&self.x), by_y(&self.x), by_x(&self.y), by_y(&self.y)]
+    #[test]
+    fn a_square_is_the_same_whatever_part_of_it_is_wanted() {
+        let way = Way::new(&wcs("SIN", 33.0, 47.0, 0.003), &wcs("TAN", 33.0, 47.0, 0.003)).unwrap();
+        let all = Map::new(&way, &Window { y: 0..800, x: 0..800 });
+        let part = Map::new(&way, &Window { y: 330..500, x: 70..130 });
+        for (row, column) in [(5, 1), (5, 2), (7, 1), (7, 2)] {
+            let [Cell::Smooth(a), Cell::Smooth(b)] = [all.cell(row, column), part.cell(row, column)] else {
+                panic!("both are smooth");
+            };
+            assert_eq!(a, b);
+        }
     }
-
-    /// Bounds of the polynomials, by the coefficients of Bernstein, between which each of them stays.
-    pub fn bounds(&self, pixels: &Window) -> [(f64, f64); 2] {
-        let place = |range: &Range<usize>, i: usize| {
-            let first = (range.start % CELL_PX) as f64;
-            first + (range.len() as f64 - 1.0) * i as f64 / 3.0
-        };
-        let part = |px: f64| (px - MIDDLE_PX) / HALF_PX;
-        [&self.x, &self.y].map(|terms| {
-            let rows = [0, 1, 2, 3].map(|i| {
-                let row = along(terms, part(place(&pixels.y, i)));
-                bernstein([0, 1, 2, 3].map(|j| cubic(&row, part(place(&pixels.x, j)))))
-            });
-            let columns = [0, 1, 2, 3].map(|j| bernstein(rows.map(|row| row[j])));
-            columns
-                .iter()
-                .flatten()
-                .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(*value), high.max(*value)))
-        })
-    }
-}
-
-#[multiversion::multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2", "aarch64+neon"))]
-fn row_of_cubics(terms: &[f64; 4], row: &mut Row) {
-    let [zero, one, two, three] = *terms;
-    let place = |i: usize| (i as f64 - MIDDLE_PX) / HALF_PX;
-    if three == 0.0 {
-        // The same bits, sooner.
-        row.iter_mut().enumerate().for_each(|(i, value)| *value = zero + (one + two * place(i)) * place(i));
-    } else {
-        row.iter_mut().enumerate().for_each(|(i, value)| *value = cubic(terms, place(i)));
-    }
-}
-
-/// The factors of the derivative of a cubic.
-fn derived([_, one, two, three]: [f64; 4]) -> [f64; 4] {
-    [one, 2.0 * two, 3.0 * three, 0.0]
-}
-
-#[inline(always)]
-fn cubic([zero, one, two, three]: &[f64; 4], u: f64) -> f64 {
-    zero + (one + (two + three * u) * u) * u
-}
-
-/// What is left to do along u where v is given.
-#[inline(always)]
-fn along(terms: &[[f64; 4]; 4], v: f64) -> [f64; 4] {
-    std::array::from_fn(|j| cubic(&[terms[0][j], terms[1][j], terms[2][j], terms[3][j]], v))
-}
-
-/// The factors of the polynomial through 4 x 4 values at the nodes, rows along x.
-fn polynomial(values: &[f64]) -> [[f64; 4]; 4] {
-    let (rows, _) = values.as_chunks::<4>();
-    let rows = [0, 1, 2, 3].map(|i| through_nodes(rows[i]));
-    let columns = [0, 1, 2, 3].map(|j| through_nodes(rows.map(|row| row[j])));
-    [0, 1, 2, 3].map(|i| columns.map(|column| column[i]))
-}
-
-/// Without its cubic terms where all of them are rounding alone, as between two tangential planes.
-fn pruned(mut terms: [[f64; 4]; 4]) -> [[f64; 4]; 4] {
-    let cubic_terms = || (0..4).flat_map(|i| (0..4).map(move |j| (i, j))).filter(|(i, j)| *i == 3 || *j == 3);
-    if cubic_terms().map(|(i, j): (usize, usize)| terms[i][j].abs()).sum::<f64>() < PRUNED_PX {
-        cubic_terms().for_each(|(i, j)| terms[i][j] = 0.0);
-    }
-    terms
-}
-
-/// The cubic through four values at [`NODES_PX`], which lie evenly about the middle.
-fn through_nodes([v0, v1, v2, v3]: [f64; 4]) -> [f64; 4] {
-    const OUTER: f64 = (NODES_PX[3] - MIDDLE_PX) / HALF_PX;
-    const INNER: f64 = (NODES_PX[2] - MIDDLE_PX) / HALF_PX;
-    const BETWEEN: f64 = OUTER * OUTER - INNER * INNER;
-    let (even_outer, even_inner) = ((v0 + v3) / 2.0, (v1 + v2) / 2.0);
-    let (odd_outer, odd_inner) = ((v3 - v0) / 2.0 / OUTER, (v2 - v1) / 2.0 / INNER);
-    let two = (even_outer - even_inner) / BETWEEN;
-    let three = (odd_outer - odd_inner) / BETWEEN;
-    [even_inner - two * INNER * INNER, odd_inner - three * INNER * INNER, two, three]
-}
-
-/// The coefficients of Bernstein of the cubic through four evenly spaced values.
-fn bernstein([v0, v1, v2, v3]: [f64; 4]) -> [f64; 4] {
-    [v0, (-5.0 * v0 + 18.0 * v1 - 9.0 * v2 + 2.0 * v3) / 6.0, (2.0 * v0 - 9.0 * v1 + 18.0 * v2 - 5.0 * v3) / 6.0, v3]
 }

@@ -142,6 +142,20 @@ impl Window {
     pub fn shape(&self) -> (usize, usize) {
         (self.y.len(), self.x.len())
     }
+
+    /// What both cover; `None` for nothing.
+    pub fn overlap(&self, other: &Self) -> Option<Self> {
+        let common = |a: &Range<usize>, b: &Range<usize>| a.start.max(b.start)..a.end.min(b.end);
+        let window = Self { y: common(&self.y, &other.y), x: common(&self.x, &other.x) };
+        (!window.y.is_empty() && !window.x.is_empty()).then_some(window)
+    }
+
+    /// The smallest that holds both.
+    #[must_use]
+    pub fn around(&self, other: &Self) -> Self {
+        let all = |a: &Range<usize>, b: &Range<usize>| a.start.min(b.start)..a.end.max(b.end);
+        Self { y: all(&self.y, &other.y), x: all(&self.x, &other.x) }
+    }
 }
 
 /// A part of the source on the target's grid.
@@ -194,6 +208,13 @@ impl Regrid {
     #[must_use]
     pub fn with_method(&self, method: Method) -> Self {
         Self { way: self.way.clone(), window: self.window.clone(), map: Arc::clone(&self.map), method, ..*self }
+    }
+
+    /// The same for a part of the target alone, whose map goes when this does.
+    #[must_use]
+    pub fn within(&self, part: &Window) -> Self {
+        let window = self.window.as_ref().and_then(|window| window.overlap(part));
+        Self { way: self.way.clone(), window, map: Arc::default(), ..*self }
     }
 
     pub fn method(&self) -> Method {
@@ -286,14 +307,8 @@ impl Regrid {
 
     /// What of a window the source may reach; empty where nothing.
     fn clipped(&self, target: &Window) -> Window {
-        let both = |a: &Range<usize>, b: &Range<usize>| {
-            let start = a.start.max(b.start);
-            start..a.end.min(b.end).max(start)
-        };
-        match &self.window {
-            Some(window) => Window { y: both(&window.y, &target.y), x: both(&window.x, &target.x) },
-            None => Window { y: 0..0, x: 0..0 },
-        }
+        let both = self.window.as_ref().and_then(|window| window.overlap(target));
+        both.unwrap_or(Window { y: 0..0, x: 0..0 })
     }
 
     fn map(&self) -> &Map {

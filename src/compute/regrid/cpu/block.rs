@@ -1,12 +1,12 @@
 //! A piece of the target, row by row.
 
-use super::super::map::{CELL_PX, Cell, Positions, Row};
+use super::super::map::{CELL_PX, Cell, RowOf};
 use super::super::taps::reach_of_cell;
 use super::super::{Method, Regrid, Window};
 use super::ahead::Ahead;
 use super::lines::{Lines, ROWS};
 use super::{BLOCK_CELLS, Rows};
-use crate::compute::memory_hints::{finish_streams, stream};
+use crate::compute::memory_hints::{finish_streams, stream_mapped};
 use ndarray::ArrayViewMut2;
 
 /// A piece of the target, at most one row of cells high.
@@ -22,12 +22,18 @@ pub(super) const WIDTH: usize = BLOCK_CELLS * CELL_PX;
 /// Results of a block.
 pub(super) struct Scratch {
     pixels: Vec<f32>,
+    /// Of [`Method::Adaptive`]; else it follows from the pixels.
     footprint: Vec<f32>,
+    lines: Box<Lines>,
 }
 
 impl Scratch {
-    pub fn new() -> Self {
-        Self { pixels: vec![f32::NAN; WIDTH * CELL_PX], footprint: vec![0.0; WIDTH * CELL_PX] }
+    pub fn new(regrid: &Regrid) -> Self {
+        Self {
+            pixels: vec![f32::NAN; WIDTH * CELL_PX],
+            footprint: vec![0.0; WIDTH * CELL_PX],
+            lines: Box::new(Lines::new(regrid)),
+        }
     }
 }
 
@@ -36,11 +42,22 @@ pub(super) struct Part<'a> {
     pub cell: &'a Cell,
     /// Those of its pixels that are in the block.
     pub pixels: Window,
-    /// Whether all pixels that the positions of the whole cell need are in the source, one on either side at least.
-    is_inside: bool,
-    /// How far its rows are from straight at most; infinite where none of them may count as inside.
+    /// Between which the whole cell lies on the source, x and y; `None` where that is not known, or too much for offsets.
+    bounds: Option<[(f64, f64); 2]>,
+    /// How far its rows are from straight at most.
     bend: f64,
     pub reach: (f32, f32),
+}
+
+/// How a row of a cell lies on the source.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Overlap {
+    /// All pixels that it needs are in the source.
+    Inside(RowOf),
+    /// It has no pixel there.
+    Outside,
+    /// Perhaps in part.
+    AtEdge,
 }
 
 impl Block<'_> {
@@ -50,7 +67,6 @@ impl Block<'_> {
             scratch.pixels.fill(f32::NAN);
             scratch.footprint.fill(0.0);
         }
-        let mut lines = Lines::new(regrid);
         regrid.for_each_cell(&within, |cell, pixels| {
             let part = Part::new(regrid, cell, pixels);
             let behind = regrid.map().cell_behind(pixels.y.start / CELL_PX, pixels.x.start / CELL_PX);
@@ -61,17 +77,21 @@ impl Block<'_> {
                     rows.clone().for_each(|y| ahead.ask(source, y % CELL_PX));
                 }
                 let to = (y - self.window.y.start) * WIDTH + pixels.x.start - self.window.x.start;
-                lines.fill(regrid, source, &part, rows, (&mut scratch.pixels[to..], &mut scratch.footprint[to..]));
+                scratch.lines.fill(
+                    regrid,
+                    source,
+                    &part,
+                    rows,
+                    (&mut scratch.pixels[to..], &mut scratch.footprint[to..]),
+                );
             }
         });
-        let nx = self.window.x.len();
-        for (plane, values) in [(&mut self.pixels, &scratch.pixels), (&mut self.footprint, &scratch.footprint)] {
-            for (mut lane, row) in plane.rows_mut().into_iter().zip(values.chunks_exact(WIDTH)) {
-                match lane.as_slice_mut() {
-                    Some(lane) => stream(&row[..nx], lane),
-                    None => lane.iter_mut().zip(row).for_each(|(to, from)| *to = *from),
-                }
-            }
+        if regrid.method == Method::Adaptive {
+            put(&scratch.pixels, &mut self.pixels, |pixel| pixel);
+            put(&scratch.footprint, &mut self.footprint, |part| part);
+        } else {
+            put(&scratch.pixels, &mut self.pixels, |pixel| if is_there(pixel) { pixel } else { f32::NAN });
+            put(&scratch.pixels, &mut self.footprint, |pixel| if is_there(pixel) { 1.0 } else { 0.0 });
         }
         finish_streams();
     }
@@ -80,23 +100,49 @@ impl Block<'_> {
 impl<'a> Part<'a> {
     fn new(regrid: &Regrid, cell: &'a Cell, pixels: &Window) -> Self {
         // Of the whole cell: the way that a pixel is computed must not depend on the window.
-        let (is_inside, bend) = match cell {
-            Cell::Smooth(smooth) if offsets_suffice(regrid, smooth.whole[1]) => {
-                (fits(regrid, smooth.whole), smooth.bend())
-            }
-            Cell::Smooth(_) | Cell::Exact => (false, f64::INFINITY),
+        let (bounds, bend) = match cell {
+            Cell::Smooth(smooth) if offsets_suffice(regrid, smooth.whole[1]) => (Some(smooth.whole), smooth.bend()),
+            Cell::Smooth(_) | Cell::Exact => (None, f64::INFINITY),
         };
         let reach = if regrid.method == Method::Adaptive { reach_of_cell(cell) } else { (0.0, 0.0) };
-        Self { cell, pixels: pixels.clone(), is_inside, bend, reach }
+        Self { cell, pixels: pixels.clone(), bounds, bend, reach }
     }
 
-    /// Whether all pixels that a row of the cell needs are in the source.
-    pub fn has_row_inside(&self, regrid: &Regrid, at: &Positions) -> bool {
-        let between = |row: &Row| {
-            let (first, last) = (row[0], row[CELL_PX - 1]);
-            (first.min(last) - self.bend, first.max(last) + self.bend)
-        };
-        self.is_inside || fits(regrid, [between(&at.x), between(&at.y)])
+    /// The first row of the source, of those from `first` on, that the cell may need.
+    pub fn first_row(&self, first: usize) -> i32 {
+        let least = self.bounds.map_or(0.0, |[_, y]| y.0.max(0.0));
+        i32::try_from(first.max(least as usize)).unwrap_or(i32::MAX)
+    }
+
+    /// Where a row of the cell lies.
+    pub fn overlap(&self, regrid: &Regrid, y_px: usize) -> Overlap {
+        let (Cell::Smooth(smooth), Some(bounds)) = (self.cell, self.bounds) else { return Overlap::AtEdge };
+        let row = smooth.row_of(y_px % CELL_PX);
+        if fits(regrid, bounds) {
+            return Overlap::Inside(row);
+        }
+        let of_row = row.ends().map(|(first, last)| (first.min(last) - self.bend, first.max(last) + self.bend));
+        match () {
+            () if fits(regrid, of_row) => Overlap::Inside(row),
+            () if misses(regrid, of_row) => Overlap::Outside,
+            () => Overlap::AtEdge,
+        }
+    }
+}
+
+/// Whether it is neither NaN nor infinite.
+fn is_there(pixel: f32) -> bool {
+    pixel.abs() < f32::INFINITY
+}
+
+/// Brings rows of results to a plane.
+fn put(values: &[f32], plane: &mut ArrayViewMut2<f32>, of: impl Fn(f32) -> f32) {
+    let nx = plane.ncols();
+    for (mut lane, row) in plane.rows_mut().into_iter().zip(values.chunks_exact(WIDTH)) {
+        match lane.as_slice_mut() {
+            Some(lane) => stream_mapped(&row[..nx], lane, &of),
+            None => lane.iter_mut().zip(row).for_each(|(to, from)| *to = of(*from)),
+        }
     }
 }
 
@@ -110,6 +156,13 @@ fn fits(regrid: &Regrid, [x, y]: [(f64, f64); 2]) -> bool {
     let (ny, nx) = regrid.source_shape;
     let fits = |(low, high): (f64, f64), n: usize| low >= 0.0 && high < n as f64 - 1.001;
     fits(x, nx) && fits(y, ny)
+}
+
+/// Whether all positions between these, x and y, are outside of the source.
+fn misses(regrid: &Regrid, [x, y]: [(f64, f64); 2]) -> bool {
+    let (ny, nx) = regrid.source_shape;
+    let misses = |(low, high): (f64, f64), n: usize| high < -0.501 || low > n as f64 - 0.499;
+    misses(x, nx) || misses(y, ny)
 }
 
 #[cfg(test)]
@@ -129,9 +182,8 @@ mod tests {
         };
         let (x, y) = (straight(10.0, 80.0), straight(10.0, 10.0 + n_rows));
         let cell = Cell::Smooth(Box::new(Smooth { x, y, whole: [(10.0, 80.0), (10.0, 10.0 + n_rows)] }));
-        let mut at = Positions::new(false);
-        cell.row(&regrid.way, 0, 0, &mut at);
-        Part::new(&regrid, &cell, &Window { y: 0..CELL_PX, x: 0..CELL_PX }).has_row_inside(&regrid, &at)
+        let part = Part::new(&regrid, &cell, &Window { y: 0..CELL_PX, x: 0..CELL_PX });
+        matches!(part.overlap(&regrid, 0), Overlap::Inside(_))
     }
 
     #[test]

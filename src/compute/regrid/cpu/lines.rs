@@ -4,11 +4,10 @@
 //! before it, and what it waits for is that of the row before last.
 
 use super::super::map::{CELL_PX, Positions};
-use super::super::{Conserve, Method, Regrid};
-use super::block::{Part, WIDTH};
+use super::super::{Conserve, Method, Regrid, SNAP_PX};
+use super::block::{Overlap, Part, WIDTH};
 use super::near::Near;
 use super::{Out, Rows, adaptive, wide};
-use multiversion::multiversion;
 use std::ops::Range;
 
 /// How many rows: what stands between positions and results has to stay in the first cache.
@@ -17,10 +16,11 @@ pub(super) const ROWS: usize = 4;
 pub(super) struct Lines([Line; ROWS]);
 
 struct Line {
+    /// Of a row at the edge.
     at: Positions,
     near: Near,
-    /// Whether all of the row is done, and all pixels that it needs are in the source.
-    is_inside: bool,
+    /// Inside only where all of the row is done by a method that tells these rows apart.
+    overlap: Overlap,
     out: Out,
     there: Out,
 }
@@ -31,13 +31,13 @@ impl Lines {
         Self(std::array::from_fn(|_| Line {
             at: Positions::new(with_derivatives),
             near: Near::new(),
-            is_inside: false,
+            overlap: Overlap::AtEdge,
             out: [f32::NAN; CELL_PX],
             there: [0.0; CELL_PX],
         }))
     }
 
-    /// Fills rows of pixels and of the footprint, which are [`WIDTH`] apart.
+    /// Fills rows of pixels, and of the footprint for [`Method::Adaptive`], which are [`WIDTH`] apart.
     pub fn fill(
         &mut self,
         regrid: &Regrid,
@@ -49,59 +49,66 @@ impl Lines {
         let lines = &mut self.0[..rows.len()];
         let columns = &part.pixels.x;
         let wanted = columns.start % CELL_PX..columns.start % CELL_PX + columns.len();
-        for (line, y) in lines.iter_mut().zip(rows) {
-            part.cell.row(&regrid.way, columns.start / CELL_PX, y, &mut line.at);
-            line.is_inside = wanted.len() == CELL_PX && part.has_row_inside(regrid, &line.at);
+        let positions = |y: usize, at: &mut Positions| part.cell.row(&regrid.way, columns.start / CELL_PX, y, at);
+        let first_row = part.first_row(source.first);
+        let (is_near, on) = match regrid.method {
+            Method::Nearest => (true, 0.5 + SNAP_PX),
+            Method::Bilinear => (true, SNAP_PX),
+            Method::Bicubic | Method::Lanczos3 | Method::Adaptive => (false, 0.0),
+        };
+        for (line, y) in lines.iter_mut().zip(rows.clone()) {
+            line.overlap = match part.overlap(regrid, y) {
+                Overlap::Inside(_) if !is_near || wanted.len() < CELL_PX => Overlap::AtEdge,
+                overlap => overlap,
+            };
+            match &line.overlap {
+                Overlap::Inside(row) => line.near.find(row, on, (first_row, source.shape.1 as i32)),
+                Overlap::AtEdge => positions(y, &mut line.at),
+                Overlap::Outside => {}
+            }
         }
-        match regrid.method {
-            Method::Nearest => {
-                lines.iter_mut().filter(|line| line.is_inside).for_each(|line| line.near.find(&line.at, 0.5));
-                lines.iter_mut().for_each(|line| match line.is_inside {
-                    true => line.near.nearest(source, &mut line.out),
-                    false => line.near.nearest_at_edges(source, &line.at, wanted.clone(), &mut line.out),
-                });
-            }
-            Method::Bilinear => {
-                lines.iter_mut().filter(|line| line.is_inside).for_each(|line| line.near.find(&line.at, 0.0));
-                lines.iter_mut().for_each(|line| match line.is_inside {
-                    true => line.near.gather(source),
-                    false => line.near.gather_at_edges(source, &line.at, wanted.clone()),
-                });
-                lines.iter_mut().for_each(|line| line.near.weigh(&mut line.out));
-            }
-            Method::Bicubic => {
-                lines.iter_mut().for_each(|line| wide::bicubic(source, &line.at, wanted.clone(), &mut line.out))
-            }
-            Method::Lanczos3 => {
-                lines.iter_mut().for_each(|line| wide::lanczos3(source, &line.at, wanted.clone(), &mut line.out))
-            }
-            Method::Adaptive => lines.iter_mut().for_each(|line| {
-                adaptive::adaptive(source, &line.at, wanted.clone(), part.reach, &mut line.out, &mut line.there);
-            }),
+        if regrid.method == Method::Bilinear {
+            lines.iter_mut().for_each(|line| match line.overlap {
+                Overlap::Inside(_) => line.near.gather(source, first_row),
+                Overlap::AtEdge => line.near.gather_at_edges(source, &line.at, wanted.clone()),
+                Overlap::Outside => {}
+            });
         }
-        if regrid.conserve == Conserve::Flux {
-            for Line { at, out, .. } in lines.iter_mut() {
+        let results = pixels.chunks_mut(WIDTH).zip(footprint.chunks_mut(WIDTH));
+        for ((line, y), (pixels, footprint)) in lines.iter_mut().zip(rows).zip(results) {
+            let (pixels, footprint) = (&mut pixels[..wanted.len()], &mut footprint[..wanted.len()]);
+            let Line { at, near, overlap, out, there } = line;
+            if matches!(overlap, Overlap::Outside) {
+                pixels.fill(f32::NAN);
+                footprint.fill(0.0);
+                continue;
+            }
+            let is_inside = matches!(overlap, Overlap::Inside(_));
+            // Copied where they are not the whole width of the cell.
+            let (out, is_aside) = match pixels.first_chunk_mut() {
+                Some(whole) => (whole, false),
+                None => (out, true),
+            };
+            match (regrid.method, is_inside) {
+                (Method::Nearest, true) => near.nearest(source, first_row, out),
+                (Method::Nearest, false) => near.nearest_at_edges(source, at, wanted.clone(), out),
+                (Method::Bilinear, _) => near.weigh(out),
+                (Method::Bicubic, _) => wide::bicubic(source, at, wanted.clone(), out),
+                (Method::Lanczos3, _) => wide::lanczos3(source, at, wanted.clone(), out),
+                (Method::Adaptive, _) => {
+                    adaptive::adaptive(source, at, wanted.clone(), part.reach, out, there);
+                    footprint.copy_from_slice(&there[wanted.clone()]);
+                }
+            }
+            if regrid.conserve == Conserve::Flux {
+                if is_inside {
+                    positions(y, at);
+                }
                 out.iter_mut().enumerate().for_each(|(i, out)| *out = (f64::from(*out) * at.area(i)) as f32);
             }
-        }
-        for ((line, pixels), footprint) in lines.iter().zip(pixels.chunks_mut(WIDTH)).zip(footprint.chunks_mut(WIDTH)) {
-            let (pixels, footprint) = (&mut pixels[..wanted.len()], &mut footprint[..wanted.len()]);
-            if regrid.method == Method::Adaptive {
+            if is_aside {
                 pixels.copy_from_slice(&line.out[wanted.clone()]);
-                footprint.copy_from_slice(&line.there[wanted.clone()]);
-            } else {
-                finish(&line.out[wanted.clone()], pixels, footprint);
             }
         }
-    }
-}
-
-/// Brings infinities to NaN, and says where there is something.
-#[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2", "aarch64+neon"))]
-fn finish(found: &[f32], pixels: &mut [f32], footprint: &mut [f32]) {
-    for ((found, pixel), there) in found.iter().zip(pixels).zip(footprint) {
-        let is_there = found.abs() < f32::INFINITY;
-        *pixel = if is_there { *found } else { f32::NAN };
-        *there = if is_there { 1.0 } else { 0.0 };
     }
 }

@@ -1,7 +1,7 @@
 //! The nearest pixel, and the four around a position.
 
 use super::super::SNAP_PX;
-use super::super::map::{CELL_PX, Positions, Row};
+use super::super::map::{CELL_PX, PLACES, Positions, RowOf, cubic, square};
 use super::super::taps::place;
 use super::{Out, Rows};
 use multiversion::multiversion;
@@ -9,29 +9,34 @@ use std::ops::Range;
 
 /// What stands between positions and pixels, for a row of a cell.
 pub(super) struct Near {
-    x: Places,
-    y: Places,
-    /// Of the pixels, from the first one of the row of the source that is needed first.
+    /// Of the pixels at or before the positions, from the first pixel of a row of the source.
     offsets: [i32; CELL_PX],
+    /// How far behind its pixel a position is, along x and y.
+    parts: [Out; 2],
+    /// The least and the largest of them.
+    extent: (i32, i32),
     taps: Taps,
 }
 
 impl Near {
     pub fn new() -> Self {
-        Self { x: Places::new(), y: Places::new(), offsets: [0; CELL_PX], taps: Taps::new() }
+        let parts = [[0.0; CELL_PX]; 2];
+        Self { offsets: [0; CELL_PX], parts, extent: (i32::MAX, i32::MIN), taps: Taps::new() }
     }
 
-    /// Finds the pixels at or before what is `on` farther than positions, which are inside.
-    pub fn find(&mut self, at: &Positions, on: f64) {
-        self.x.find(&at.x, on);
-        self.y.find(&at.y, on);
+    /// Finds the pixels at or before what is `on` farther than positions, which are inside. Their offsets count from
+    /// that row of the source, which is not behind any of them, and less than 2^31 pixels before all.
+    pub fn find(&mut self, at: &RowOf, on: f64, (first_row, nx): (i32, i32)) {
+        let to = (&mut self.offsets, &mut self.parts);
+        self.extent =
+            if at.is_square() { find_square(at, on, (first_row, nx), to) } else { find(at, on, (first_row, nx), to) };
     }
 
     /// The pixels that were found.
-    pub fn nearest(&mut self, source: &Rows, out: &mut Out) {
-        let pixels = self.pixels(source, 0);
+    pub fn nearest(&self, source: &Rows, first_row: i32, out: &mut Out) {
+        let pixels = self.pixels(source, first_row, 0);
         for (out, offset) in out.iter_mut().zip(&self.offsets) {
-            // SAFETY: row and column are between those that were checked.
+            // SAFETY: the offset is between those that were checked.
             *out = unsafe { *pixels.as_ptr().offset(*offset as isize) };
         }
     }
@@ -40,8 +45,9 @@ impl Near {
     pub fn nearest_at_edges(&self, source: &Rows, at: &Positions, wanted: Range<usize>, out: &mut Out) {
         let (ny, nx) = source.shape;
         for i in wanted {
-            let index =
-                |position: f64, n: usize| place(position, n).map(|_| ((position + 0.5 + SNAP_PX) as usize).min(n - 1));
+            let index = |position: f64, n: usize| {
+                place(position, n).map(|_| ((position + (0.5 + SNAP_PX)) as usize).min(n - 1))
+            };
             out[i] = match (index(at.x[i], nx), index(at.y[i], ny)) {
                 (Some(x), Some(y)) => source.row(y)[x],
                 _ => f32::NAN,
@@ -50,11 +56,11 @@ impl Near {
     }
 
     /// Takes the four pixels about each position, from those that were found.
-    pub fn gather(&mut self, source: &Rows) {
-        let pixels = self.pixels(source, 1);
+    pub fn gather(&mut self, source: &Rows, first_row: i32) {
+        let pixels = self.pixels(source, first_row, source.shape.1 + 1);
         let (first, below) = (pixels.as_ptr(), pixels[source.shape.1..].as_ptr());
         for ((upper, lower), offset) in self.taps.upper.iter_mut().zip(&mut self.taps.lower).zip(&self.offsets) {
-            // SAFETY: row and column are between those that were checked, and so are the pixels to the right and below.
+            // SAFETY: the offset is between those that were checked, and so are the pixels to the right and below.
             unsafe {
                 *upper = first.offset(*offset as isize).cast::<Pair>().read();
                 *lower = below.offset(*offset as isize).cast::<Pair>().read();
@@ -69,7 +75,7 @@ impl Near {
         *taps = Taps::new();
         for i in wanted {
             let (Some(x), Some(y)) = (place(at.x[i], nx), place(at.y[i], ny)) else { continue };
-            (self.x.part[i], self.y.part[i]) = (x.1, y.1);
+            (self.parts[0][i], self.parts[1][i]) = (x.1, y.1);
             let right = (x.0 + 1).min(nx - 1);
             let upper = source.row(y.0);
             // A row of weight 0 need not be at hand.
@@ -80,65 +86,54 @@ impl Near {
 
     /// Weighs the four pixels.
     pub fn weigh(&self, out: &mut Out) {
-        weigh(&self.taps, &self.x.part, &self.y.part, out);
+        weigh(&self.taps, &self.parts, out);
     }
 
-    /// The pixels from the first row that is needed, with the places' offsets in them; panics unless the places and as
-    /// many pixels `beyond` them, down and to the right, are there.
-    fn pixels<'a>(&mut self, source: &Rows<'a>, beyond: usize) -> &'a [f32] {
-        let (x, y, nx) = (&self.x, &self.y, source.shape.1);
-        let rows = y.least as usize..y.largest as usize + 1 + beyond;
-        assert!(
-            y.least >= 0 && rows.start >= source.first && rows.end <= source.first + source.n,
-            "the rows that are needed are given"
-        );
-        assert!(x.least >= 0 && x.largest as usize + beyond < nx, "positions are inside");
-        let nx = i32::try_from(nx).ok().filter(|nx| nx.checked_mul(rows.len() as i32).is_some());
-        let nx = nx.expect("a cell needs less than 2^31 pixels");
-        join(&x.pixels, &y.pixels, y.least, nx, &mut self.offsets);
-        &source.values[(rows.start - source.first) * source.shape.1..(rows.end - source.first) * source.shape.1]
+    /// The pixels from that row on; panics unless those that were found are there, and those `beyond` them.
+    fn pixels<'a>(&self, source: &Rows<'a>, first_row: i32, beyond: usize) -> &'a [f32] {
+        let start = usize::try_from(first_row).ok().and_then(|row| row.checked_sub(source.first));
+        let pixels = start.and_then(|start| source.values.get(start * source.shape.1..)).unwrap_or(&[]);
+        let (least, largest) = self.extent;
+        assert!(least >= 0 && largest as usize + beyond < pixels.len(), "the rows that are needed are given");
+        pixels
     }
 }
 
-/// Where the pixels for a row of a cell are, along one axis.
-struct Places {
-    pixels: [i32; CELL_PX],
-    /// How far behind its pixel a position is.
-    part: Out,
-    least: i32,
-    largest: i32,
-}
+type Found<'a> = (&'a mut [i32; CELL_PX], &'a mut [Out; 2]);
 
-impl Places {
-    fn new() -> Self {
-        Self { pixels: [0; CELL_PX], part: [0.0; CELL_PX], least: i32::MAX, largest: i32::MIN }
-    }
-
-    /// The pixels at or before what is `on` farther than the positions, which are inside.
-    fn find(&mut self, at: &Row, on: f64) {
-        (self.least, self.largest) = split(at, on, &mut self.pixels, &mut self.part);
-    }
-}
-
-/// Gives the least and the largest pixel.
+/// Gives the least and the largest offset.
 #[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2", "aarch64+neon"))]
-fn split(at: &Row, on: f64, pixels: &mut [i32; CELL_PX], part: &mut Out) -> (i32, i32) {
-    let (mut least, mut largest) = (i32::MAX, i32::MIN);
-    for ((at, pixel), part) in at.iter().zip(pixels).zip(part) {
-        // SAFETY: the position lies between 0 and the length of an axis, as the caller found for all of its cell.
-        *pixel = unsafe { (at + on + SNAP_PX).to_int_unchecked() };
-        *part = (at - f64::from(*pixel)) as f32;
-        (least, largest) = (least.min(*pixel), largest.max(*pixel));
-    }
-    (least, largest)
+fn find(at: &RowOf, on: f64, from: (i32, i32), to: Found) -> (i32, i32) {
+    find_by(cubic, at, on, from, to)
 }
 
-/// Offsets of pixels from the first one of a row.
+/// The same bits without cubic terms, sooner.
 #[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2", "aarch64+neon"))]
-fn join(x: &[i32; CELL_PX], y: &[i32; CELL_PX], first_row: i32, nx: i32, offsets: &mut [i32; CELL_PX]) {
-    for ((offset, x), y) in offsets.iter_mut().zip(x).zip(y) {
-        *offset = (y - first_row) * nx + x;
+fn find_square(at: &RowOf, on: f64, from: (i32, i32), to: Found) -> (i32, i32) {
+    find_by(|[zero, one, two, _], u| square([*zero, *one, *two], u), at, on, from, to)
+}
+
+#[inline(always)]
+fn find_by(
+    position: impl Fn(&[f64; 4], f64) -> f64,
+    at: &RowOf,
+    on: f64,
+    (first_row, nx): (i32, i32),
+    (offsets, [part_x, part_y]): Found,
+) -> (i32, i32) {
+    // A whole number between -2^31 and 2^31 added to it is in the last bits: a cast takes longer.
+    const WHOLE: f64 = (3_u64 << 51) as f64;
+    let nx = f64::from(nx);
+    let from = WHOLE - f64::from(first_row) * nx;
+    let mut extent = (i32::MAX, i32::MIN);
+    for i in 0..CELL_PX {
+        let (x, y) = (position(&at.x, PLACES[i]), position(&at.y, PLACES[i]));
+        let (pixel_x, pixel_y) = ((x + on).floor(), (y + on).floor());
+        (part_x[i], part_y[i]) = ((x - pixel_x) as f32, (y - pixel_y) as f32);
+        offsets[i] = (pixel_y * nx + (pixel_x + from)).to_bits() as i32;
+        extent = (extent.0.min(offsets[i]), extent.1.max(offsets[i]));
     }
+    extent
 }
 
 /// A pixel and the one to its right.
@@ -157,7 +152,7 @@ impl Taps {
 }
 
 #[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2", "aarch64+neon"))]
-fn weigh(taps: &Taps, x: &Out, y: &Out, out: &mut Out) {
+fn weigh(taps: &Taps, [x, y]: &[Out; 2], out: &mut Out) {
     #[inline(always)]
     fn mix(a: f32, b: f32, part: f32) -> f32 {
         // What has next to no weight does not count, not even as NaN.
