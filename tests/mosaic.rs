@@ -110,6 +110,28 @@ fn tiles_cut_from_an_image_give_it_back() {
     assert_eq!(tiles.pixels("m_exptime.fits")[(150, 200)], 1200.0);
 }
 
+#[test]
+fn a_first_tile_that_lies_like_the_chosen_grid_stays_as_it_is() {
+    let tiles = Tiles::new();
+    // Sides of even length: their middle is between two pixels.
+    let first = noise((120, 140), 3);
+    tiles.write("first.fits", &header("TAN", (150.0, -30.0), (70.5, 60.5), STEP), &first);
+    tiles.write("other.fits", &header("TAN", (150.03, -30.0), (70.2, 60.3), STEP), &noise((120, 140), 4));
+    let report = tiles.json(&["first.fits", "other.fits", "-o", "m.fits"]);
+    assert_eq!(report["grid"]["origin"], "chosen");
+    let mosaic = tiles.pixels("m.fits");
+    // The other one lies to the left, and ends 46 pixels before the right edge.
+    let (ny, nx) = mosaic.dim();
+    let right = nx - 40;
+    let off = (0..=ny - 120).map(|y| {
+        let found = mosaic.slice(s![y..y + 120, right..]);
+        (&found - &first.slice(s![.., 100..])).iter().fold(0.0_f32, |most, off| most.max(off.abs()))
+    });
+    let off = off.fold(f32::INFINITY, f32::min);
+    // North at a tangent point half a pixel farther on is another by 3e-6; half a pixel would make more than 1.
+    assert!(off < 1e-2, "{ny} x {nx} px: {off}");
+}
+
 /// A tile: its pixels, its primary beam, its noise, and where its first pixel lies in the field.
 type Part = (Array2<f32>, Array2<f32>, f64, (usize, usize));
 

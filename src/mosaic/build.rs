@@ -4,7 +4,7 @@ use super::correlation::correlations;
 use super::grid::{self, Grid, unit_vector};
 use super::held::{self, Held};
 use super::outputs::{self, Paths};
-use super::pieces::{Loaded, PIECE_PX, Placed, Placement, overlap, squares};
+use super::pieces::{Loaded, PIECE_PX, Placed, Placement, squares};
 use super::postcheck;
 use super::record::{self, Known};
 use super::source::Source;
@@ -281,7 +281,7 @@ fn place(
         let per_pixel = options.per_pixel || measured.tile.unit.as_deref().is_some_and(beam::is_per_pixel);
         let conserve = if per_pixel { Conserve::Flux } else { Conserve::SurfaceBrightness };
         let placed = Placed::new(measured, grid, options.method, conserve)?;
-        let reaches = |placed: &Placed| overlap(&placed.window, &grid.window).is_some();
+        let reaches = |placed: &Placed| placed.window.overlap(&grid.window).is_some();
         let mut placed = placed.filter(reaches).ok_or_else(|| {
             Error::new(ErrorKind::Shape, "the tile lies outside of the template")
                 .help("leave the tile out, or choose a template that covers it")
@@ -296,7 +296,7 @@ fn place(
 /// Tiles that touch no other.
 fn lonely(placed: &[Placed]) -> Vec<Warning> {
     let touches_any = |i: usize| {
-        placed.iter().enumerate().any(|(j, other)| i != j && overlap(&placed[i].window, &other.window).is_some())
+        placed.iter().enumerate().any(|(j, other)| i != j && placed[i].window.overlap(&other.window).is_some())
     };
     let alone = (0..placed.len()).filter(|i| placed.len() > 1 && !touches_any(*i));
     let warning = |i: usize| Warning {
@@ -398,9 +398,9 @@ impl Work<'_> {
 
     /// The pieces of a tile that a strip needs: whole squares of the grid, as far as the tile reaches.
     fn pieces_of(&self, placed: &Placed, strip: &Window) -> Vec<Window> {
-        let reaches = overlap(&placed.window, strip).is_some();
+        let reaches = placed.window.overlap(strip).is_some();
         let all = if reaches { squares(&placed.window) } else { Vec::new() };
-        all.into_iter().filter(|piece| overlap(piece, strip).is_some()).collect()
+        all.into_iter().filter(|piece| piece.overlap(strip).is_some()).collect()
     }
 
     /// How many of the first tiles are within the budget together, at least one.
@@ -427,12 +427,12 @@ impl Work<'_> {
     }
 
     fn add(&self, square: &mut Square, tile: &Loaded) -> Result<()> {
-        let Some(part) = overlap(&square.window, &tile.placed.window) else { return Ok(()) };
+        let Some(part) = square.window.overlap(&tile.placed.window) else { return Ok(()) };
         // The piece is of a square of the grid, of which the mosaic may have a part only.
         let first = (square.window.y.start / PIECE_PX, square.window.x.start / PIECE_PX);
         let whole =
             Window { y: first.0 * PIECE_PX..(first.0 + 1) * PIECE_PX, x: first.1 * PIECE_PX..(first.1 + 1) * PIECE_PX };
-        let Some(piece) = overlap(&whole, &tile.placed.window) else { return Ok(()) };
+        let Some(piece) = whole.overlap(&tile.placed.window) else { return Ok(()) };
         let made;
         let planes = match tile.found(&piece) {
             Some(planes) => {
@@ -476,7 +476,7 @@ impl Work<'_> {
             (None, Some(areas), sigma) => Noise::Scaled(sigma.unwrap_or(1.0), *areas),
             (None, None, sigma) => Noise::Even(sigma.unwrap_or(1.0)),
         };
-        let left = match (&tile.placed.placement, &tile.placed.correlations) {
+        let left = match (&tile.placement, &tile.placed.correlations) {
             (Placement::Regrid(regrid), Some(correlations)) => Some(regrid.noise_left(correlations, &part)),
             _ => None,
         };

@@ -3,8 +3,9 @@
 //! A chosen grid has square pixels as fine as those of the finest tile (to six digits), north up and east to the left,
 //! in the frame of the first tile, and covers the edges of all tiles; it is never cropped.
 //!
-//! - It is tangent at the middle of the first tile where no tile reaches farther than 10 degrees from there: with a tile
-//!   more at the end of the list the pixels of the others stay where they are, and what was regridded is found again.
+//! - It is tangent at the pixel in the middle of the first tile where no tile reaches farther than 10 degrees from
+//!   there: with a tile more at the end of the list the pixels of the others stay where they are, and what was
+//!   regridded is found again.
 //! - Farther out it is tangent at the middle of all tiles on unit vectors, rounded to a degree.
 //! - TAN, or SIN where all tiles are in it, up to 30 degrees from there; ZEA beyond.
 //!
@@ -106,7 +107,7 @@ impl Grid {
         for tile in tiles {
             let Some((y, x)) = on_grid(&tile.wcs, &wcs) else { return Ok(None) };
             let Some(of_tile) = shifted(tile.shape, (y, x)) else { return Ok(None) };
-            window = Some(window.map_or(of_tile.clone(), |window| around(&window, &of_tile)));
+            window = Some(window.map_or(of_tile.clone(), |window| window.around(&of_tile)));
         }
         let whole_shape = (2 * CENTER_PX, 2 * CENTER_PX);
         Ok(window.map(|window| Self { wcs, header: center, whole_shape, window, origin: Origin::Common }))
@@ -122,7 +123,9 @@ impl Grid {
             middles.push(convert.apply(middle(tile)));
         }
         let farthest = |center: SkyLonLat| outlines.iter().map(|sky| center.separation_deg(*sky)).fold(0.0, f64::max);
-        let mut center = middles[0];
+        // A pixel of it: one that lies like the grid is not moved by a part of a pixel.
+        let odd = |n: usize| n - (n + 1) % 2;
+        let mut center = first.wcs.center((odd(first.shape.0), odd(first.shape.1))).unwrap_or(middles[0]);
         if farthest(center) > ABOUT_FIRST_DEG {
             center = rounded(mean(&middles).unwrap_or(center))?;
         }
@@ -207,11 +210,6 @@ pub fn loneliest<'a>(tiles: &[&'a Tile]) -> Option<(&'a Tile, f64)> {
 fn shifted((ny, nx): (usize, usize), (y, x): (i64, i64)) -> Option<Window> {
     let (y, x) = (usize::try_from(y).ok()?, usize::try_from(x).ok()?);
     Some(Window { y: y..y + ny, x: x..x + nx })
-}
-
-fn around(a: &Window, b: &Window) -> Window {
-    let both = |a: &Range<usize>, b: &Range<usize>| a.start.min(b.start)..a.end.max(b.end);
-    Window { y: both(&a.y, &b.y), x: both(&a.x, &b.x) }
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "pixel numbers are far below 2^63")]

@@ -19,7 +19,7 @@ use std::time::Duration;
 pub const PIECE_PX: usize = 256;
 
 /// Raise the version when the same tile gives other pixels on the same grid.
-const PIECE: Operation = Operation { name: "piece of a tile on a grid", version: 2 };
+const PIECE: Operation = Operation { name: "piece of a tile on a grid", version: 3 };
 
 /// A tile with its place on the grid.
 pub struct Placed {
@@ -53,6 +53,8 @@ const AREAS: usize = 3;
 /// A tile as it is needed for some pieces: those found, and the rows for the others.
 pub struct Loaded<'a> {
     pub placed: &'a Placed,
+    /// For these pieces.
+    pub placement: Placement,
     found: Vec<(Window, Planes)>,
     rows: [Option<Rows>; 3],
 }
@@ -125,18 +127,30 @@ impl Placed {
         if all <= worth_looking {
             return all;
         }
-        let n_rows = self.rows_for(pieces).map_or(0, |rows| rows.len());
+        let n_rows = self.rows_for(&self.placement_for(pieces), pieces).map_or(0, |rows| rows.len());
         (n_rows * nx * size_of::<f32>()) as u64 * n_planes
     }
 
+    /// How the tile comes to these pieces. What is worked out for that goes with it: all tiles of a large mosaic would
+    /// have too much of it.
+    fn placement_for(&self, pieces: &[Window]) -> Placement {
+        match &self.placement {
+            Placement::Shift(y, x) => Placement::Shift(*y, *x),
+            Placement::Regrid(regrid) => {
+                let all = pieces.iter().cloned().reduce(|a, b| a.around(&b));
+                Placement::Regrid(Box::new(regrid.within(&all.unwrap_or(Window { y: 0..0, x: 0..0 }))))
+            }
+        }
+    }
+
     /// Rows of the tile that some pieces need.
-    fn rows_for<'w>(&self, pieces: impl IntoIterator<Item = &'w Window>) -> Option<Range<usize>> {
+    fn rows_for(&self, placement: &Placement, pieces: &[Window]) -> Option<Range<usize>> {
         let ny = self.measured.tile.shape.0;
-        let of_piece = |piece: &Window| match &self.placement {
+        let of_piece = |piece: &Window| match placement {
             Placement::Shift(y, _) => from_grid(&piece.y, *y),
             Placement::Regrid(regrid) => regrid.source_rows(piece),
         };
-        let rows = pieces.into_iter().map(of_piece).filter(|rows| !rows.is_empty());
+        let rows = pieces.iter().map(of_piece).filter(|rows| !rows.is_empty());
         let all = rows.reduce(|a, b| a.start.min(b.start)..a.end.max(b.end));
         all.map(|rows| rows.start..rows.end.min(ny))
     }
@@ -146,6 +160,7 @@ impl Placed {
     /// # Errors
     /// If the images cannot be read.
     pub fn load(&self, cache: &Cache, pieces: Vec<Window>) -> Result<Loaded<'_>> {
+        let placement = self.placement_for(&pieces);
         let (mut found, mut missing) = (Vec::new(), Vec::new());
         for piece in pieces {
             match self.find(cache, &piece) {
@@ -154,7 +169,7 @@ impl Placed {
             }
         }
         let mut rows = [None, None, None];
-        if let Some(range) = self.rows_for(&missing) {
+        if let Some(range) = self.rows_for(&placement, &missing) {
             let kept = self.measured.kept.as_ref();
             let kept = [kept.map(|kept| &kept.pixels), kept.and_then(|kept| kept.response.as_ref()), None];
             for ((rows, source), kept) in rows.iter_mut().zip(self.sources()).zip(kept) {
@@ -169,7 +184,7 @@ impl Placed {
                 Arc::make_mut(&mut noise.pixels).mapv_inplace(|sigma| if sigma > 0.0 { sigma } else { f32::NAN });
             }
         }
-        Ok(Loaded { placed: self, found, rows })
+        Ok(Loaded { placed: self, placement, found, rows })
     }
 
     /// All planes of a piece, if the cache has them all.
@@ -197,7 +212,7 @@ impl Loaded<'_> {
     pub fn make(&self, cache: &Cache, piece: &Window) -> Planes {
         let mut planes = [None, None, None, None];
         let sources = self.placed.sources();
-        if let (Some(key), Placement::Regrid(regrid)) = (&self.placed.keys[AREAS], &self.placed.placement) {
+        if let (Some(key), Placement::Regrid(regrid)) = (&self.placed.keys[AREAS], &self.placement) {
             let started = std::time::Instant::now();
             let areas = regrid.areas(piece);
             keep(cache, &key_of(key, piece), &areas, &self.placed.measured.tile.files.image, started.elapsed());
@@ -219,7 +234,7 @@ impl Loaded<'_> {
     }
 
     fn resample(&self, rows: &Rows, piece: &Window, is_noise: bool) -> Array2<f32> {
-        match &self.placed.placement {
+        match &self.placement {
             // Negative weights would make noise of next to nothing beside a step.
             Placement::Regrid(regrid) if is_noise && matches!(regrid.method(), Method::Bicubic | Method::Lanczos3) => {
                 let bilinear = regrid.with_method(Method::Bilinear);
@@ -246,13 +261,6 @@ pub fn squares(window: &Window) -> Vec<Window> {
         .into_iter()
         .flat_map(|y| columns.iter().map(move |x| Window { y: y.clone(), x: x.clone() }).collect::<Vec<_>>())
         .collect()
-}
-
-/// What both cover; `None` for nothing.
-pub fn overlap(a: &Window, b: &Window) -> Option<Window> {
-    let common = |a: &Range<usize>, b: &Range<usize>| a.start.max(b.start)..a.end.min(b.end);
-    let window = Window { y: common(&a.y, &b.y), x: common(&a.x, &b.x) };
-    (window.y.start < window.y.end && window.x.start < window.x.end).then_some(window)
 }
 
 fn clipped((y, x): (i64, i64), (ny, nx): (usize, usize), (whole_y, whole_x): (usize, usize)) -> Option<Window> {

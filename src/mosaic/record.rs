@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Raise the version when the same files and options give other outputs.
-const MOSAIC: Operation = Operation { name: "mosaic", version: 3 };
+const MOSAIC: Operation = Operation { name: "mosaic", version: 4 };
 
 /// Digits of a content hash in a header card.
 const SHORT_HASH: usize = 16;
