@@ -17,6 +17,7 @@ use crate::compute::regrid::Window;
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::Header;
 use crate::wcs::{Conversion, Frame, SkyLonLat, Wcs};
+use rayon::prelude::*;
 use std::ops::Range;
 
 /// Number of the reference pixel of a chosen grid, from 0, along both axes.
@@ -115,27 +116,33 @@ impl Grid {
 
     fn chosen(first: &Tile, tiles: &[&Tile], scale_arcsec: Option<f64>) -> Result<Self> {
         let frame = first.wcs.frame().clone();
-        let mut outlines = Vec::new();
-        let mut middles = Vec::new();
-        for tile in tiles {
-            let convert = Conversion::new(tile.wcs.frame(), &frame)?;
-            outlines.extend(outline(tile).into_iter().map(|sky| convert.apply(sky)));
-            middles.push(convert.apply(middle(tile)));
-        }
-        let farthest = |center: SkyLonLat| outlines.iter().map(|sky| center.separation_deg(*sky)).fold(0.0, f64::max);
+        let conversions = tiles.iter().map(|tile| Conversion::new(tile.wcs.frame(), &frame));
+        let conversions: Vec<Conversion> = conversions.collect::<Result<_>>()?;
+        let tiles: Vec<(&Tile, Conversion)> = tiles.iter().copied().zip(conversions).collect();
+        let middles: Vec<SkyLonLat> = tiles.iter().map(|(tile, convert)| convert.apply(middle(tile))).collect();
+        // The points of all tiles at once would be many.
+        let outlines = || {
+            let of_tile = |(tile, convert): &(&Tile, Conversion)| outline(tile).map(|sky| convert.apply(sky)).collect();
+            tiles.par_iter().map(of_tile)
+        };
+        let farthest = |center: SkyLonLat| {
+            let of_tile =
+                |points: Vec<SkyLonLat>| points.iter().map(|sky| center.separation_deg(*sky)).fold(0.0, f64::max);
+            outlines().map(of_tile).reduce(|| 0.0, f64::max)
+        };
         // A pixel of it: one that lies like the grid is not moved by a part of a pixel.
         let odd = |n: usize| n - (n + 1) % 2;
         let mut center = first.wcs.center((odd(first.shape.0), odd(first.shape.1))).unwrap_or(middles[0]);
         if farthest(center) > ABOUT_FIRST_DEG {
             center = rounded(mean(&middles).unwrap_or(center))?;
         }
-        let is_sin = |tile: &&Tile| matches!(tile.wcs.projection(), "SIN" | "NCP");
+        let is_sin = |(tile, _): &(&Tile, Conversion)| matches!(tile.wcs.projection(), "SIN" | "NCP");
         let code = match farthest(center) {
             far if far > MOST_TANGENT_DEG => "ZEA",
             _ if tiles.iter().all(is_sin) => "SIN",
             _ => "TAN",
         };
-        let finest = tiles.iter().map(|tile| tile.wcs.pixel_scale_arcsec()).fold(f64::INFINITY, f64::min);
+        let finest = tiles.iter().map(|(tile, _)| tile.wcs.pixel_scale_arcsec()).fold(f64::INFINITY, f64::min);
         let scale_arcsec = scale_arcsec.unwrap_or_else(|| six_digits(finest));
         if !(scale_arcsec >= LEAST_SCALE_ARCSEC && scale_arcsec.is_finite()) {
             let text = format!("a pixel scale of {scale_arcsec:?} arcsec makes no sense");
@@ -144,10 +151,14 @@ impl Grid {
         }
         let header = chosen_cards(&frame, code, center, scale_arcsec)?;
         let wcs = celestial(&header)?;
-        let (mut lon, mut lat): (Vec<f64>, Vec<f64>) =
-            outlines.iter().map(|sky| (sky.lon_deg(), sky.lat_deg())).unzip();
-        wcs.sky_to_pixels(&mut lon, &mut lat);
-        let (x, y) = (extent(&lon), extent(&lat));
+        let of_tile = |points: Vec<SkyLonLat>| {
+            let (mut lon, mut lat): (Vec<f64>, Vec<f64>) =
+                points.iter().map(|sky| (sky.lon_deg(), sky.lat_deg())).unzip();
+            wcs.sky_to_pixels(&mut lon, &mut lat);
+            [Bounds::of(&lon), Bounds::of(&lat)]
+        };
+        let both = |a: [Bounds; 2], b: [Bounds; 2]| [a[0].around(b[0]), a[1].around(b[1])];
+        let [x, y] = outlines().map(of_tile).reduce(|| [Bounds::NONE; 2], both).map(Bounds::pixels);
         let whole_shape = (2 * CENTER_PX, 2 * CENTER_PX);
         match x.zip(y) {
             Some((x, y)) if x.end <= whole_shape.1 && y.end <= whole_shape.0 => {
@@ -293,7 +304,7 @@ fn chosen_cards(frame: &Frame, code: &str, center: SkyLonLat, scale_arcsec: f64)
 }
 
 /// Points along the edges of a tile, outer sides of the pixels, and some inside, that are on the sky.
-fn outline(tile: &Tile) -> Vec<SkyLonLat> {
+fn outline(tile: &Tile) -> impl Iterator<Item = SkyLonLat> {
     let (ny, nx) = tile.shape;
     let edge = |n: usize| -> Vec<f64> {
         let n_steps = n.div_ceil(EDGE_STEP_PX).clamp(1, MOST_EDGE_POINTS);
@@ -313,7 +324,7 @@ fn outline(tile: &Tile) -> Vec<SkyLonLat> {
     }
     let (mut x, mut y): (Vec<f64>, Vec<f64>) = points.into_iter().unzip();
     tile.wcs.pixels_to_sky(&mut x, &mut y);
-    x.into_iter().zip(y).filter_map(|(lon, lat)| SkyLonLat::new(lon, lat).ok()).collect()
+    x.into_iter().zip(y).filter_map(|(lon, lat)| SkyLonLat::new(lon, lat).ok())
 }
 
 fn middle(tile: &Tile) -> SkyLonLat {
@@ -349,15 +360,30 @@ fn six_digits(value: f64) -> f64 {
     format!("{value:.5e}").parse().expect("a number is written as one")
 }
 
-/// The pixels between the least and the greatest of the positions that are there.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to be within the grid")]
-fn extent(positions: &[f64]) -> Option<Range<usize>> {
-    let there = positions.iter().filter(|position| position.is_finite());
-    let (least, greatest) = there.fold((f64::INFINITY, f64::NEG_INFINITY), |(least, greatest), position| {
-        (least.min(*position), greatest.max(*position))
-    });
-    let first = (least + 0.5 + SLIVER_PX).floor();
-    let last = (greatest - 0.5 - SLIVER_PX).ceil();
-    let most = (2 * CENTER_PX) as f64;
-    (first >= 0.0 && last < most).then(|| first as usize..(last as usize).max(first as usize) + 1)
+/// The least and the greatest of some positions.
+#[derive(Clone, Copy, Debug)]
+struct Bounds(f64, f64);
+
+impl Bounds {
+    const NONE: Self = Self(f64::INFINITY, f64::NEG_INFINITY);
+
+    /// Of those that are there.
+    fn of(positions: &[f64]) -> Self {
+        let there = positions.iter().filter(|position| position.is_finite());
+        there.fold(Self::NONE, |bounds, position| bounds.around(Self(*position, *position)))
+    }
+
+    fn around(self, other: Self) -> Self {
+        Self(self.0.min(other.0), self.1.max(other.1))
+    }
+
+    /// The pixels of the whole grid between them.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to be within the grid")]
+    fn pixels(self) -> Option<Range<usize>> {
+        let first = (self.0 + 0.5 + SLIVER_PX).floor();
+        let last = (self.1 - 0.5 - SLIVER_PX).ceil();
+        let most = (2 * CENTER_PX) as f64;
+        (first >= 0.0 && last < most && self.0 <= self.1)
+            .then(|| first as usize..(last as usize).max(first as usize) + 1)
+    }
 }

@@ -31,8 +31,8 @@ pub struct Placed {
     pub conserve: Conserve,
     /// Of the noise of its pixels, of which regridding leaves a part; `None` where that is all, or not asked for.
     pub correlations: Option<Correlations>,
-    /// For each plane of a piece that has to be regridded.
-    keys: [Option<KeyBuilder>; 4],
+    /// What each plane of a piece that has to be regridded depends on, but for its place.
+    keys: [Option<Key>; 4],
 }
 
 /// How a tile comes to the grid.
@@ -91,9 +91,9 @@ impl Placed {
                 source.add_to(key.count("rows", ny as u64).count("columns", nx as u64))
             };
             let [pixels, response, noise] = placed.sources().map(|source| source.map(key));
-            let areas =
-                pixels.clone().filter(|_| conserve == Conserve::Flux).map(|key| key.text("of the map", "areas"));
-            placed.keys = [pixels, response, noise, areas];
+            let areas = pixels.clone().filter(|_| conserve == Conserve::Flux);
+            let areas = areas.map(|key| key.text("of the map", "areas"));
+            placed.keys = [pixels, response, noise, areas].map(|key| key.map(KeyBuilder::finish));
         }
         Ok(Some(placed))
     }
@@ -281,8 +281,8 @@ fn from_grid(range: &Range<usize>, at: i64) -> Range<usize> {
     of_tile(range.start)..of_tile(range.end)
 }
 
-fn key_of(key: &KeyBuilder, piece: &Window) -> Key {
-    let mut key = key.clone();
+fn key_of(key: &Key, piece: &Window) -> Key {
+    let mut key = KeyBuilder::new(PIECE).text("plane", &key.to_string());
     for (tag, place) in [("y", piece.y.start), ("to y", piece.y.end), ("x", piece.x.start), ("to x", piece.x.end)] {
         key = key.count(tag, place as u64);
     }
