@@ -27,8 +27,12 @@ pub fn stream(from: &[f32], to: &mut [f32]) {
 }
 
 /// The same with something done to each pixel on the way.
+///
+/// # Panics
+/// If the two are not equally long.
 #[inline]
 pub fn stream_mapped(from: &[f32], to: &mut [f32], of: impl Fn(f32) -> f32) {
+    assert_eq!(from.len(), to.len(), "pixels are as many as there is room for");
     #[cfg(target_arch = "x86_64")]
     if std::arch::is_x86_feature_detected!("avx") {
         // SAFETY: the machine has AVX.

@@ -161,6 +161,11 @@ impl Placed {
     /// If the images cannot be read.
     pub fn load(&self, cache: &Cache, pieces: Vec<Window>) -> Result<Loaded<'_>> {
         let placement = self.placement_for(&pieces);
+        if let Placement::Regrid(regrid) = &placement
+            && self.correlations.is_some()
+        {
+            regrid.plan();
+        }
         let (mut found, mut missing) = (Vec::new(), Vec::new());
         for piece in pieces {
             match self.find(cache, &piece) {

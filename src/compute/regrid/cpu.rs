@@ -43,7 +43,6 @@ pub fn resample(
     let rows = Rows { values, shape: (ny, nx), first: first_row, n: source.nrows() };
     let mut blocks = Vec::new();
     cut(pixels.view_mut(), footprint.view_mut(), target, &mut blocks);
-    // Before the threads need it.
     regrid.plan();
     blocks
         .into_par_iter()

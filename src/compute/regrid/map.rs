@@ -5,18 +5,18 @@
 //! its pixel alone, and so do all results: not on the window that is asked for, nor on threads.
 //!
 //! The polynomial is cubic in both directions through 4 x 4 exact positions. It is taken if it is within
-//! [`MAP_TOLERANCE_PX`](super::MAP_TOLERANCE_PX) of 3 x 3 more of them, which lie where it is farthest off: between
-//! the others. One is tried for a square of cells first, then for each cell of it by itself. Poles, rims and the
-//! seams of all-sky maps fail that by pixels.
+//! [`MAP_TOLERANCE_PX`](super::MAP_TOLERANCE_PX) of 5 x 5 more of them, which lie where it is farthest off: between
+//! the others, and along the edges. One is tried for a square of cells first, then for each cell of it by itself.
+//! Poles, rims and the seams of all-sky maps fail that by pixels.
 
 mod fit;
 mod smooth;
 
 use super::Window;
 use super::way::Way;
-use fit::fits;
+use fit::fit_squares;
 use rayon::prelude::*;
-pub(super) use smooth::{PLACES, RowOf, Smooth, cubic, square};
+pub(super) use smooth::{PLACES, RowOf, Smooth, cubic, quadratic};
 use std::ops::Range;
 
 /// Side of a cell, in target pixels.
@@ -114,12 +114,12 @@ fn squares_of(cells: &Range<usize>) -> Range<usize> {
 /// Cells, row by row, of rows in one row of squares.
 fn cells(way: &Way, rows: Range<usize>, columns: Range<usize>) -> Vec<Cell> {
     let squares = squares_of(&columns);
-    let of_squares = fits(way, SQUARE_CELLS * CELL_PX, rows.start / SQUARE_CELLS, squares.clone());
+    let of_squares = fit_squares(way, SQUARE_CELLS * CELL_PX, rows.start / SQUARE_CELLS, squares.clone());
     let mut cells = Vec::with_capacity(rows.len() * columns.len());
     for row in rows {
         let square_of = |column: usize| of_squares[column / SQUARE_CELLS - squares.start].as_ref();
         let alone = columns.clone().filter(|column| square_of(*column).is_none());
-        let mut alone = fits(way, CELL_PX, row, alone).into_iter();
+        let mut alone = fit_squares(way, CELL_PX, row, alone).into_iter();
         cells.extend(columns.clone().map(|column| {
             let smooth = match square_of(column) {
                 Some(square) => Some(square.of_cell(row % SQUARE_CELLS, column % SQUARE_CELLS)),
@@ -229,10 +229,20 @@ mod tests {
         {
             let (source, target) =
                 (wcs("SIN", 33.0, 47.0, scale_deg), wcs("TAN", 33.0 + scale_deg, 47.05, 1.1 * scale_deg));
-            let squares = fits(&Way::new(&source, &target).unwrap(), SQUARE_CELLS * CELL_PX, 0, 0..3);
+            let squares = fit_squares(&Way::new(&source, &target).unwrap(), SQUARE_CELLS * CELL_PX, 0, 0..3);
             assert!(squares.iter().all(|square| square.is_some() == by_squares), "{scale_deg}");
             let found = n_smooth(&source, &target);
             assert!(n_cells.contains(&found), "{scale_deg}: {found} of {all}");
+        }
+    }
+
+    #[test]
+    fn seams_that_cut_off_a_little_of_a_square_are_seen() {
+        let all_sky = wcs("CAR", 213.0, 0.0, 0.5);
+        for (lat, scale_deg) in [(20.0, 0.001), (60.0, 0.01), (89.0, 0.002), (-75.0, 0.05)] {
+            for lon in [33.0, 33.0 + 10.0 * scale_deg, 33.0 - 390.0 * scale_deg] {
+                n_smooth(&all_sky, &wcs("STG", lon, lat, scale_deg));
+            }
         }
     }
 

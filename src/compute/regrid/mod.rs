@@ -321,8 +321,8 @@ impl Regrid {
         self.map.get_or_init(|| map)
     }
 
-    /// Makes the map, if it is not there yet.
-    fn plan(&self) {
+    /// Makes the map, if it is not there yet: before threads that need it would each make it.
+    pub fn plan(&self) {
         if self.window.is_some() {
             self.map();
         }

@@ -19,7 +19,7 @@ pub(super) struct Block<'a> {
 /// Pixels from one row of a block's results to the next.
 pub(super) const WIDTH: usize = BLOCK_CELLS * CELL_PX;
 
-/// Results of a block.
+/// Results of a block, and rows in the making.
 pub(super) struct Scratch {
     pixels: Vec<f32>,
     /// Of [`Method::Adaptive`]; else it follows from the pixels.
@@ -99,7 +99,7 @@ impl Block<'_> {
 
 impl<'a> Part<'a> {
     fn new(regrid: &Regrid, cell: &'a Cell, pixels: &Window) -> Self {
-        // Of the whole cell: the way that a pixel is computed must not depend on the window.
+        // Of the whole cell: what is known of it must not depend on the window.
         let (bounds, bend) = match cell {
             Cell::Smooth(smooth) if offsets_suffice(regrid, smooth.whole[1]) => (Some(smooth.whole), smooth.bend()),
             Cell::Smooth(_) | Cell::Exact => (None, f64::INFINITY),

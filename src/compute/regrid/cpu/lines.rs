@@ -16,7 +16,7 @@ pub(super) const ROWS: usize = 4;
 pub(super) struct Lines([Line; ROWS]);
 
 struct Line {
-    /// Of a row at the edge.
+    /// Of a row at the edge, and where derivatives are wanted.
     at: Positions,
     near: Near,
     /// Inside only where all of the row is done by a method that tells these rows apart.

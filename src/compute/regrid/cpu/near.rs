@@ -1,7 +1,7 @@
 //! The nearest pixel, and the four around a position.
 
 use super::super::SNAP_PX;
-use super::super::map::{CELL_PX, PLACES, Positions, RowOf, cubic, square};
+use super::super::map::{CELL_PX, PLACES, Positions, RowOf, cubic, quadratic};
 use super::super::taps::place;
 use super::{Out, Rows};
 use multiversion::multiversion;
@@ -11,10 +11,10 @@ use std::ops::Range;
 pub(super) struct Near {
     /// Of the pixels at or before the positions, from the first pixel of a row of the source.
     offsets: [i32; CELL_PX],
-    /// How far behind its pixel a position is, along x and y.
-    parts: [Out; 2],
     /// The least and the largest of them.
     extent: (i32, i32),
+    /// How far behind its pixel a position is, along x and y.
+    parts: [Out; 2],
     taps: Taps,
 }
 
@@ -28,8 +28,11 @@ impl Near {
     /// that row of the source, which is not behind any of them, and less than 2^31 pixels before all.
     pub fn find(&mut self, at: &RowOf, on: f64, (first_row, nx): (i32, i32)) {
         let to = (&mut self.offsets, &mut self.parts);
-        self.extent =
-            if at.is_square() { find_square(at, on, (first_row, nx), to) } else { find(at, on, (first_row, nx), to) };
+        self.extent = if at.is_quadratic() {
+            find_quadratic(at, on, (first_row, nx), to)
+        } else {
+            find(at, on, (first_row, nx), to)
+        };
     }
 
     /// The pixels that were found.
@@ -109,8 +112,8 @@ fn find(at: &RowOf, on: f64, from: (i32, i32), to: Found) -> (i32, i32) {
 
 /// The same bits without cubic terms, sooner.
 #[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2", "aarch64+neon"))]
-fn find_square(at: &RowOf, on: f64, from: (i32, i32), to: Found) -> (i32, i32) {
-    find_by(|[zero, one, two, _], u| square([*zero, *one, *two], u), at, on, from, to)
+fn find_quadratic(at: &RowOf, on: f64, from: (i32, i32), to: Found) -> (i32, i32) {
+    find_by(|[zero, one, two, _], u| quadratic([*zero, *one, *two], u), at, on, from, to)
 }
 
 #[inline(always)]

@@ -5,10 +5,10 @@ use super::super::way::Way;
 use super::smooth::{Smooth, Terms, along, both_ways, cubic, of_part};
 use super::{CELL_PX, HALF_PX, MIDDLE_PX};
 
-/// Where the polynomial is exact, and where it is checked: between, where it is farthest off. From -1 at the first pixel
-/// of the square to 1 at its last.
+/// Where the polynomial is exact, and where it is checked: between, where it is farthest off, and along the edges, where
+/// a seam may cut off a little. From -1 at the first pixel of the square to 1 at its last.
 const NODES: [f64; 4] = [-1.0, -INNER, INNER, 1.0];
-const CHECKS: [f64; 3] = [-2.0 * INNER, 0.0, 2.0 * INNER];
+const CHECKS: [f64; 5] = [-1.0, -2.0 * INNER, 0.0, 2.0 * INNER, 1.0];
 const INNER: f64 = 1.0 / 3.0;
 /// Positions that are worked out for a square.
 const N_NODES: usize = NODES.len() * NODES.len();
@@ -24,7 +24,12 @@ pub(super) struct Fit {
 }
 
 /// Fits squares of that side in a row of them; `None` where the polynomial is not within [`MAP_TOLERANCE_PX`].
-pub(super) fn fits(way: &Way, side_px: usize, row: usize, columns: impl Iterator<Item = usize>) -> Vec<Option<Fit>> {
+pub(super) fn fit_squares(
+    way: &Way,
+    side_px: usize,
+    row: usize,
+    columns: impl Iterator<Item = usize>,
+) -> Vec<Option<Fit>> {
     let half_px = (side_px as f64 - 1.0) / 2.0;
     let (mut x, mut y) = (Vec::new(), Vec::new());
     for column in columns {
@@ -85,10 +90,10 @@ fn through_nodes([v0, v1, v2, v3]: [f64; 4]) -> [f64; 4] {
 
 /// Without its cubic terms where all of them are rounding alone, as between two tangential planes.
 fn pruned(terms: Terms) -> Terms {
-    let mut square = terms;
-    square[3] = [0.0; 4];
-    square.iter_mut().for_each(|row| row[3] = 0.0);
-    let all = terms.as_flattened().iter().zip(square.as_flattened());
+    let mut quadratic = terms;
+    quadratic[3] = [0.0; 4];
+    quadratic.iter_mut().for_each(|row| row[3] = 0.0);
+    let all = terms.as_flattened().iter().zip(quadratic.as_flattened());
     let of_cubes: f64 = all.map(|(with, without)| (with - without).abs()).sum();
-    if of_cubes < PRUNED_PX { square } else { terms }
+    if of_cubes < PRUNED_PX { quadratic } else { terms }
 }

@@ -98,7 +98,7 @@ impl RowOf {
 
     /// Whether it has no cubic terms.
     #[inline]
-    pub fn is_square(&self) -> bool {
+    pub fn is_quadratic(&self) -> bool {
         self.x[3] == 0.0 && self.y[3] == 0.0
     }
 }
@@ -119,7 +119,7 @@ fn row_of_cubics(terms: &[f64; 4], row: &mut Row) {
     let [zero, one, two, three] = *terms;
     if three == 0.0 {
         // The same bits, sooner.
-        row.iter_mut().zip(&PLACES).for_each(|(value, u)| *value = square([zero, one, two], *u));
+        row.iter_mut().zip(&PLACES).for_each(|(value, u)| *value = quadratic([zero, one, two], *u));
     } else {
         row.iter_mut().zip(&PLACES).for_each(|(value, u)| *value = cubic(terms, *u));
     }
@@ -133,12 +133,12 @@ fn derived([_, one, two, three]: [f64; 4]) -> [f64; 4] {
 /// Powers beside each other: they wait less for one another than factors in factors do.
 #[inline(always)]
 pub(in super::super) fn cubic([zero, one, two, three]: &[f64; 4], u: f64) -> f64 {
-    square([*zero, *one, *two], u) + three * (u * u * u)
+    quadratic([*zero, *one, *two], u) + three * (u * u * u)
 }
 
 /// The same bits where the cubic term is 0.
 #[inline(always)]
-pub(in super::super) fn square([zero, one, two]: [f64; 3], u: f64) -> f64 {
+pub(in super::super) fn quadratic([zero, one, two]: [f64; 3], u: f64) -> f64 {
     (zero + one * u) + two * (u * u)
 }
 
