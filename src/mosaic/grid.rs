@@ -133,14 +133,18 @@ impl Grid {
         // A pixel of it: one that lies like the grid is not moved by a part of a pixel.
         let odd = |n: usize| n - (n + 1) % 2;
         let mut center = first.wcs.center((odd(first.shape.0), odd(first.shape.1))).unwrap_or(middles[0]);
-        if farthest(center) > ABOUT_FIRST_DEG {
+        let mut far = farthest(center);
+        if far > ABOUT_FIRST_DEG {
             center = rounded(mean(&middles).unwrap_or(center))?;
+            far = farthest(center);
         }
         let is_sin = |(tile, _): &(&Tile, Conversion)| matches!(tile.wcs.projection(), "SIN" | "NCP");
-        let code = match farthest(center) {
-            far if far > MOST_TANGENT_DEG => "ZEA",
-            _ if tiles.iter().all(is_sin) => "SIN",
-            _ => "TAN",
+        let code = if far > MOST_TANGENT_DEG {
+            "ZEA"
+        } else if tiles.iter().all(is_sin) {
+            "SIN"
+        } else {
+            "TAN"
         };
         let finest = tiles.iter().map(|(tile, _)| tile.wcs.pixel_scale_arcsec()).fold(f64::INFINITY, f64::min);
         let scale_arcsec = scale_arcsec.unwrap_or_else(|| six_digits(finest));

@@ -90,8 +90,8 @@ impl Block<'_> {
             put(&scratch.pixels, &mut self.pixels, |pixel| pixel);
             put(&scratch.footprint, &mut self.footprint, |part| part);
         } else {
-            put(&scratch.pixels, &mut self.pixels, |pixel| if is_there(pixel) { pixel } else { f32::NAN });
-            put(&scratch.pixels, &mut self.footprint, |pixel| if is_there(pixel) { 1.0 } else { 0.0 });
+            put(&scratch.pixels, &mut self.pixels, |pixel| if pixel.is_finite() { pixel } else { f32::NAN });
+            put(&scratch.pixels, &mut self.footprint, |pixel| if pixel.is_finite() { 1.0 } else { 0.0 });
         }
         finish_streams();
     }
@@ -122,17 +122,14 @@ impl<'a> Part<'a> {
             return Overlap::Inside(row);
         }
         let of_row = row.ends().map(|(first, last)| (first.min(last) - self.bend, first.max(last) + self.bend));
-        match () {
-            () if fits(regrid, of_row) => Overlap::Inside(row),
-            () if misses(regrid, of_row) => Overlap::Outside,
-            () => Overlap::AtEdge,
+        if fits(regrid, of_row) {
+            Overlap::Inside(row)
+        } else if misses(regrid, of_row) {
+            Overlap::Outside
+        } else {
+            Overlap::AtEdge
         }
     }
-}
-
-/// Whether it is neither NaN nor infinite.
-fn is_there(pixel: f32) -> bool {
-    pixel.abs() < f32::INFINITY
 }
 
 /// Brings rows of results to a plane.
